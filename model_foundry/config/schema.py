@@ -1,0 +1,222 @@
+"""What a person may ask for: the recipe, section by section.
+
+Every model is frozen and refuses unknown keys. Derived numbers are not here but in ``plan.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PositiveInt
+from pydantic_core import PydanticCustomError
+
+from model_foundry.corpus import Validation
+from model_foundry.corpus.source import Source
+from model_foundry.corpus.intervention import Intervention
+from model_foundry.evaluation import Evaluator
+from model_foundry.milestone import Milestone
+from model_foundry.model import Architecture
+from model_foundry.model.initialization import Initialization
+from model_foundry.objective import Objective
+from model_foundry.optim import Optimizer
+from model_foundry.parts import PartOf, Settings, find_part
+from model_foundry.schedule import Schedule
+from model_foundry.seeds import derive_seed
+from model_foundry.tokenizer import Tokenizer
+from model_foundry.tracking import Tracker
+from model_foundry.units import Count, Duration, Time
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+
+
+def _check_name(name: str) -> str:
+    bare = name.replace("{seed}", "0")
+    if not _NAME.fullmatch(bare) or "{" in bare or "}" in bare or bare.split(".")[0].lower() in _RESERVED:
+        raise PydanticCustomError(
+            "name",
+            "expected 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit "
+            "(and {{seed}} where the seed shall stand)",
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+PositiveCount = Annotated[Count, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Seeds(Settings):
+    """One seed a purpose; what is not given follows from ``seed``."""
+
+    weights: Seed | None = None
+    """Initial weights."""
+
+    data: Seed | None = None
+    """Order of the windows and choice of held-out documents."""
+
+    mask: Seed | None = None
+    """Masks of masked language modelling."""
+
+    dropout: Seed | None = None
+    """Dropout."""
+
+
+class Corpus(Settings):
+    """Which text is read, and which part of it is held out."""
+
+    sources: list[PartOf[Source]] = Field(min_length=1)
+    """Where the text comes from, in order."""
+
+    interventions: list[PartOf[Intervention]] = Field(default_factory=list)
+    """Edits to the text of the training documents, in order."""
+
+    validation: Validation = Validation()
+    """What is held out for evaluation."""
+
+
+class Data(Settings):
+    """How tokens become windows."""
+
+    context: PositiveCount = 256
+    """Tokens a window."""
+
+    documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
+    """concatenate: one stream, attention crosses documents. isolate: no attention or loss across. pad: one a row."""
+
+    order: Literal["shuffle_each_epoch", "shuffle_once", "sequential"] = "shuffle_each_epoch"
+    """Order in which the windows of an epoch are shown."""
+
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Processes that fetch batches ahead; never changes what is fetched."""
+
+
+class Training(Settings):
+    """How long, how much at once, and in which precision."""
+
+    duration: Duration
+    """Length of the run: 2000 updates, 100M tokens, 100M words or 10 epochs."""
+
+    batch_size: PositiveCount = 32
+    """Windows an update, over all processes and micro-batches."""
+
+    micro_batch_size: Literal["auto"] | PositiveCount = "auto"
+    """Windows a forward pass, a process; auto: as many as hold 16,384 tokens, at most the process's share."""
+
+    precision: Literal["fp32", "bf16", "fp16", "fp8"] = "fp32"
+    """Precision of the forward and backward pass; weights and optimizer are always float32."""
+
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient; null for none."""
+
+    max_time: Time | None = None
+    """Save, stop and exit with status 75 after this much time (90s, 30m, 12h), before the allocation ends."""
+
+    compile: bool = False
+    """Compile the model with torch.compile."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class Checkpoints(Settings):
+    """Which states of the run are kept."""
+
+    schedule: list[PartOf[Milestone]] = Field(default_factory=list)
+    """A union of rules; update 0 and the last one are always saved."""
+
+    rolling: Duration | None = None
+    """Save resumable states at this interval, between milestones; only the newest are kept."""
+
+    keep_resumable: PositiveInt = 2
+    """How many resumable states are kept; the weights of milestones always stay."""
+
+
+class Samples(Settings):
+    """Text that the model writes while it trains, with randomness of its own."""
+
+    prompts: list[str] = Field(min_length=1)
+    """Beginnings to continue."""
+
+    every: Duration | None = None
+    """How often; always at the start and at the end."""
+
+    tokens: Annotated[int, Field(gt=0, le=4096)] = 48
+    """Length of each continuation."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+    """0 is greedy."""
+
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Draw from the most probable tokens that hold this share of the probability."""
+
+
+class Logging(Settings):
+    """What is written while the run goes on."""
+
+    every: Duration = Duration(Fraction(10), "updates")
+    """Interval of lines in metrics.jsonl; the first and the last update are always written."""
+
+    json_lines: bool = False
+    """Write the log file as one JSON object a line."""
+
+
+def _default(contract: type, name: str, **fields: object) -> object:
+    return lambda: find_part(contract, name)(**fields)  # type: ignore[type-var]
+
+
+class ExperimentConfig(Settings):
+    """A whole recipe, checked."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    """Version of the recipe's language."""
+
+    name: Name = "run"
+    """Name of the run; its folder is runs/<name>. May hold {seed}."""
+
+    seed: Seed = 1
+    """All randomness follows from this, unless ``seeds`` says otherwise for a purpose."""
+
+    seeds: Seeds = Seeds()
+    """Seeds of single purposes."""
+
+    corpus: Corpus
+    tokenizer: PartOf[Tokenizer] = Field(default_factory=_default(Tokenizer, "byte_bpe"))  # type: ignore[arg-type]
+    data: Data = Data()
+    model: PartOf[Architecture]
+    initialization: PartOf[Initialization] = Field(
+        default_factory=_default(Initialization, "gpt2")  # type: ignore[arg-type]
+    )
+    objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))  # type: ignore[arg-type]
+    optimizer: PartOf[Optimizer] = Field(
+        default_factory=_default(Optimizer, "adamw", learning_rate=1e-3)  # type: ignore[arg-type]
+    )
+    schedule: PartOf[Schedule] = Field(
+        default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%")  # type: ignore[arg-type]
+    )
+    training: Training
+    checkpoints: Checkpoints = Checkpoints()
+    evaluation: list[PartOf[Evaluator]] = Field(
+        default_factory=lambda: [find_part(Evaluator, "perplexity")()]  # type: ignore[type-abstract]
+    )
+    samples: Samples | None = None
+    logging: Logging = Logging()
+    tracking: list[PartOf[Tracker]] = Field(default_factory=list)
+
+    def seed_of(self, purpose: Literal["weights", "data", "mask", "dropout"]) -> int:
+        """Return the seed of one purpose: the one given, else one derived from ``seed``."""
+        given = getattr(self.seeds, purpose)
+        return given if given is not None else derive_seed(self.seed, purpose)
+
+    @property
+    def run_name(self) -> str:
+        """The run's name with its seed filled in."""
+        return self.name.replace("{seed}", str(self.seed))
+
+    def resolved(self) -> dict[str, object]:
+        """The whole recipe as plain values, defaults filled in; reading it back gives an equal recipe."""
+        return self.model_dump(mode="json", by_alias=True)
+
+

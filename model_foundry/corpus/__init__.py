@@ -1,0 +1,36 @@
+"""Raw text to token shards on disk; what leaves each stage:
+
+    source (``source/<type>.py``)   documents as text, in a fixed order, from fingerprinted files
+    split                           each document (or the end of the text) on the training or the validation side
+    tokenizer                       a folder that AutoTokenizer loads, trained on the training side only
+    prepare (``prepare.py``)        per source: token shards, document table, manifest; in a content-addressed cache
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from model_foundry.corpus.source import Source
+from model_foundry.parts import PartOf, Settings
+from model_foundry.units import Share
+
+
+class Validation(Settings):
+    """Which text is held out from training."""
+
+    fraction: Share = 0.01
+    """Share of the documents (``split: document``) or of each source's characters (``split: tail``)."""
+
+    split: Literal["document", "tail"] = "document"
+    """document: whole documents, chosen by their content. tail: the end of each source's text."""
+
+    sources: list[PartOf[Source]] = Field(default_factory=list)
+    """Held-out text of its own; then nothing is taken from the training sources."""
+
+    @model_validator(mode="after")
+    def _own_sources_or_a_share(self) -> Self:
+        if self.sources and self.model_fields_set & {"fraction", "split"}:
+            raise ValueError("give either sources of their own or a fraction of the training text, not both")
+        return self

@@ -1,0 +1,52 @@
+"""Contract for text sources: files that can be fingerprinted, and documents read from them in a fixed order."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from model_foundry.parts import Part
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file that a source reads."""
+
+    path: Path
+    """Where it is on this machine."""
+
+    name: str
+    """What manifests and messages call it; the same on every machine where the content is the same."""
+
+
+class Source(Part):
+    """Settings of one source of documents."""
+
+    weight: float | None = Field(default=None, gt=0)
+    """Share of this source in the mixture; without weights every document is seen once an epoch."""
+
+    max_epochs: float | None = Field(default=None, gt=0)
+    """At most so many passes over this source in a mixture."""
+
+    @abstractmethod
+    def inputs(self, folders: list[Path]) -> list[Input]:
+        """Return the files to read, in the order in which they are read.
+
+        Args:
+            folders: Where a relative path is looked for, the first that has it wins.
+
+        Raises:
+            DataError: When there is nothing to read, naming every place that was tried.
+        """
+
+    @abstractmethod
+    def documents(self, source_input: Input) -> Iterator[str]:
+        """Yield the texts of one input, in order; empty ones are counted and passed over by the caller.
+
+        Raises:
+            DataError: When the input cannot be read or decoded, naming file and byte offset.
+        """

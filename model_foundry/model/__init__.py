@@ -1,0 +1,42 @@
+"""Contract for architectures: settings that become a ``PreTrainedModel``, offline.
+
+``build`` may be called under ``torch.device("meta")`` for counting. The weights that it leaves do not matter: the
+recipe's initialisation (``initialization/``) overwrites all of them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from model_foundry.parts import Part
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model must know of the tokenizer; written into its config so that the two can never disagree."""
+
+    size: int
+    bos_id: int | None = None
+    eos_id: int | None = None
+    pad_id: int | None = None
+
+
+class Architecture(Part):
+    """Settings of one architecture."""
+
+    @abstractmethod
+    def build(self, vocabulary: Vocabulary, context: int) -> PreTrainedModel:
+        """Return the model in float32 and in training mode, with ``config.use_cache`` false.
+
+        Args:
+            vocabulary: Size and special ids of the tokenizer.
+            context: Tokens a window; the model must have at least as many positions.
+
+        Raises:
+            RecipeError: When the context or the vocabulary does not fit, naming both numbers.
+        """
