@@ -1,0 +1,70 @@
+# Two commands for a fresh machine with Python 3.11 (or newer) and make: `make demo` and `make test`.
+# Both make the environment in .venv first, with the versions that constraints.txt pins.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# A Python that is new enough and can make environments; `make PYTHON=/path/to/python demo` names another.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
+	  then echo $$python; break; fi; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Cores that this process may use, not counting the second thread of a core: more threads make training slower.
+# A value that is set already is kept. `accelerate launch` prints a notice where it is not set.
+THREADS = $${OMP_NUM_THREADS:-$$($(BIN)/python -c 'import os, psutil; \
+	allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1; \
+	print(min(allowed, psutil.cpu_count(logical=False) or allowed))')}
+
+CODE := model_foundry tests $(wildcard benchmarks)
+
+.PHONY: help demo test check format formatted lint types layers coverage
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@if [ -z '$(PYTHON)' ]; then \
+	  echo 'No Python of version 3.11 or newer that can make environments (modules venv and ensurepip).' \
+	    'Install python3.11 and python3.11-venv, or say where it is: make PYTHON=/path/to/python' >&2; exit 1; fi
+	@echo 'Making the environment in .venv with $(PYTHON); a few minutes the first time, most of it PyTorch.'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet) \
+	  --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+demo: $(READY) ## Train the demo model on the CPU, in a run folder of its own
+	@run=runs/demo; number=1; \
+	while [ -e "$$run" ]; do number=$$((number + 1)); run=runs/demo-$$number; done; \
+	if [ $$number -gt 1 ]; then echo "runs/demo is there already and stays as it is; this run is $$run."; fi; \
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml \
+	  -m model_foundry.train recipes/demo.yaml --run-dir "$$run"
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: formatted lint types layers test ## Everything that must hold before a change lands
+
+formatted: $(READY)
+	@$(BIN)/ruff format --check $(CODE)
+
+lint: $(READY)
+	@$(BIN)/ruff check $(CODE)
+
+types: $(READY)
+	@$(BIN)/mypy
+
+layers: $(READY)
+	@$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+format: $(READY) ## Format the code and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet $(CODE) || true
+	@$(BIN)/ruff format $(CODE)
+
+coverage: $(READY) ## Run all tests and show which lines they never reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
