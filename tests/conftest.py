@@ -1,0 +1,78 @@
+"""What all tests share: real data where it is, a cache of their own, small texts, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TEST_DATA = "MODEL_FOUNDRY_TEST_DATA"
+CACHE = "MODEL_FOUNDRY_CACHE"
+
+TextCorpus = Callable[..., Path]
+
+
+def pytest_configure() -> None:
+    """Set the environment before any test module imports a library that reads it once."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for the network fails at once
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else a fork after tokenizing prints a warning
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # models here are too small for a second thread to help
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real texts; a test that needs it is skipped where there is none."""
+    folder = os.environ.get(TEST_DATA)
+    if not folder:
+        pytest.skip(f"{TEST_DATA} is not set: no folder of real texts")
+    if not Path(folder).is_dir():
+        pytest.fail(f"{TEST_DATA} is {folder}, which is not a folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The token cache of this session; the user's own is never touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder))
+        yield folder
+
+
+@pytest.fixture
+def text_corpus(tmp_path: Path) -> TextCorpus:
+    """A function that writes a folder of small texts; the same arguments give the same bytes."""
+
+    def write(*, documents: int = 20, words: int = 60, seed: int = 0, name: str = "texts") -> Path:
+        """Write ``documents`` files of ``words`` words each and return their folder.
+
+        The words are invented; their frequencies fall as 1/rank, so that a tokenizer has something to learn.
+        """
+        draw = random.Random(seed)
+        syllables = [consonant + vowel for consonant in "bdfgklmnprstv" for vowel in "aeiou"]
+        vocabulary = ["".join(draw.choices(syllables, k=draw.randint(1, 3))) for _ in range(400)]
+        frequencies = [1 / rank for rank in range(1, len(vocabulary) + 1)]
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(documents):
+            chosen = draw.choices(vocabulary, frequencies, k=words)
+            sentences = [" ".join(chosen[at : at + 12]).capitalize() + "." for at in range(0, words, 12)]
+            (folder / f"{number:04d}.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator_left_behind() -> Iterator[None]:
+    """Forget the accelerator that a test made; Accelerate keeps its state in the process, not the object."""
+    yield
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState, GradientState
+
+        AcceleratorState._reset_state(True)
+        GradientState._reset_state()
