@@ -17,16 +17,34 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, model_serializer
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, SerializeAsAny, model_serializer
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError
 
 _CUSTOM_CODE: ContextVar[bool] = ContextVar("custom_code", default=False)
+
+
+def _make_scalars_strict(schema: Any) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") in ("int", "float", "bool"):
+            schema["strict"] = True
+        for item in schema.values():
+            _make_scalars_strict(item)
+    elif isinstance(schema, list | tuple):
+        for item in schema:
+            _make_scalars_strict(item)
 
 
 class Settings(BaseModel):
     """Base of everything a recipe may say: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Never read a word as a number or a truth (``no``, ``0777``), nor a truth as a number."""
+        schema = handler(source)
+        _make_scalars_strict(schema)
+        return schema
 
 
 class Part(Settings):

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Unit = Literal["updates", "tokens", "words", "bytes", "documents", "epochs", "%"]
 
 _MULTIPLIERS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_NUMBER = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([kKmMbBgGtT]?)(?![a-zA-Z])\s*")
+_NUMBER = re.compile(  # no leading zeros: 0777 may be meant as octal; commas only between thousands: 1,5 is no number
+    r"\s*((?:[1-9][0-9]{0,2}(?:[_,][0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)"
+    r"\s*([kKmMbBgGtT]?)(?![a-zA-Z0-9_,.])\s*"
+)
 _MAX_AMOUNT = 10**18
 
 
@@ -130,3 +133,13 @@ class Duration:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": ["integer", "string"], "description": "an amount of training: 2000, 100M tokens, 10 epochs, 2%"}
+
+
+def _positive(duration: Duration) -> Duration:
+    if duration.amount <= 0:
+        raise PydanticCustomError("interval", "expected an interval greater than 0, such as 500 updates")
+    return duration
+
+
+Interval = Annotated[Duration, AfterValidator(_positive)]
+"""A duration greater than nothing."""

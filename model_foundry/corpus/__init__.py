@@ -31,6 +31,7 @@ class Validation(Settings):
 
     @model_validator(mode="after")
     def _own_sources_or_a_share(self) -> Self:
-        if self.sources and self.model_fields_set & {"fraction", "split"}:
+        defaults = {name: type(self).model_fields[name].default for name in ("fraction", "split")}
+        if self.sources and any(getattr(self, name) != value for name, value in defaults.items()):
             raise ValueError("give either sources of their own or a fraction of the training text, not both")
         return self

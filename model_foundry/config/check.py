@@ -1,0 +1,134 @@
+"""Rules that span fields, and what the recipe's language has but this version cannot do yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from model_foundry.config._problems import Path, dotted, recipe_error
+from model_foundry.config._problems import Problem as _Problem
+from model_foundry.config._yaml import Place
+from model_foundry.config.schema import ExperimentConfig
+
+_LATER = "is not available yet; "
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """A setting that is understood and cannot be served: refused, never ignored."""
+
+    path: str
+    """Dotted; ``*`` stands for every item of a list."""
+
+    test: Callable[[Any], bool]
+    """Whether a value asks for it."""
+
+    advice: str
+
+
+NOT_YET = [
+    NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
+    NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
+    NotYet("corpus.interventions", lambda value: bool(value), "leave corpus.interventions empty"),
+    NotYet(
+        "corpus.sources.*.weight",
+        lambda value: value is not None,
+        "leave weights out: each document is seen once",
+    ),
+    NotYet("corpus.sources.*.max_epochs", lambda value: value is not None, "leave max_epochs out"),
+    NotYet("data.documents", lambda value: value in ("isolate", "pad"), "use concatenate"),
+    NotYet("tracking", lambda value: bool(value), "leave tracking empty: metrics.jsonl is always written"),
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found: the key to complain about, why, and the other keys that it read."""
+
+    path: Path
+    text: str
+    read: tuple[Path, ...] = ()
+
+
+def not_yet(recipe: Any) -> list[Finding]:
+    """Return what a recipe, as plain values, asks for and cannot have yet; it need not be valid otherwise."""
+    found = []
+    for entry in NOT_YET:
+        for path, value in _values(recipe, entry.path.split("."), ()):
+            if entry.test(value):
+                asked = f"'{value}' " if isinstance(value, str) else ""
+                found.append(Finding(path, f"{asked}{_LATER}{entry.advice}"))
+    return found
+
+
+def _values(value: Any, keys: list[str], path: Path) -> Iterator[tuple[Path, Any]]:
+    if not keys:
+        yield path, value
+    elif keys[0] == "*" and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _values(item, keys[1:], (*path, index))
+    elif isinstance(value, dict) and keys[0] in value:
+        yield from _values(value[keys[0]], keys[1:], (*path, keys[0]))
+
+
+def check_rules(config: ExperimentConfig) -> list[Finding]:
+    """Return what contradicts itself in a recipe whose single values are right."""
+    return [*_sizes(config), *_lengths(config), *_held_out(config)]
+
+
+def check_config(config: ExperimentConfig) -> None:
+    """Hold a recipe that was made in Python to the rules that a recipe in a file is held to.
+
+    Raises:
+        RecipeError: When it breaks any, naming all of them.
+    """
+    findings = [*not_yet(config.resolved()), *check_rules(config)]
+    if findings:
+        raise recipe_error(
+            config.name, [_Problem(Place("config"), item.path, item.text) for item in findings]
+        )
+
+
+def _sizes(config: ExperimentConfig) -> Iterator[Finding]:
+    micro, batch = config.training.micro_batch_size, config.training.batch_size
+    if micro != "auto" and micro > batch:
+        yield Finding(
+            ("training", "micro_batch_size"),
+            f"found {micro}, expected at most training.batch_size, {batch}",
+            (("training", "batch_size"),),
+        )
+
+
+def _lengths(config: ExperimentConfig) -> Iterator[Finding]:
+    run, warmup = config.training.duration, config.schedule.warmup
+    if run.unit == "%":
+        yield Finding(
+            ("training", "duration"),
+            f"found '{run}', expected updates, tokens, words or epochs: a share of what?",
+        )
+    elif warmup.unit == run.unit and warmup.amount > run.amount:
+        yield Finding(
+            ("schedule", "warmup"),
+            f"found '{warmup}', expected at most training.duration, '{run}': the peak is never reached",
+            (("training", "duration"),),
+        )
+
+
+def _held_out(config: ExperimentConfig) -> Iterator[Finding]:
+    share, path = config.corpus.validation.fraction, ("corpus", "validation", "fraction")
+    if config.corpus.validation.sources:
+        return
+    if share == 1:
+        yield Finding(path, "found all of the text, expected less: nothing is left to train on")
+    needing = [index for index, part in enumerate(config.evaluation) if part.needs_held_out]
+    if share == 0 and needing:
+        name = config.evaluation[needing[0]].part_name()
+        given = "evaluation" in config.model_fields_set
+        where = dotted(("evaluation", needing[0])) if given else "evaluation (by default)"
+        yield Finding(
+            path,
+            f"found no held-out text, expected some: {where} is {name}, which needs it. "
+            "Raise the fraction, or set evaluation: []",
+            (("evaluation",), ("corpus", "validation")),
+        )

@@ -1,0 +1,134 @@
+"""A recipe, with what it extends and what the command line changes, becomes an ``ExperimentConfig``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model_foundry.config import _problems as problems
+from model_foundry.config._dump import dump_recipe
+from model_foundry.config._explain import explain, find, secrets
+from model_foundry.config._files import RecipeReader, Unreadable, built_in_recipes, find_recipe, read_text
+from model_foundry.config._merge import apply_overrides
+from model_foundry.config._problems import Problem, recipe_error
+from model_foundry.config._yaml import COMMAND_LINE, Node, Place
+from model_foundry.config.check import Finding, check_rules, not_yet
+from model_foundry.config.schema import ExperimentConfig
+from model_foundry.parts import custom_code
+
+__all__ = ["LoadedRecipe", "built_in_recipes", "dump_recipe", "load_recipe", "load_recipe_with_sources"]
+
+_HERE = Place(COMMAND_LINE)
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with what it came from, for the run folder to keep."""
+
+    config: ExperimentConfig
+
+    path: Path
+    """The file that was read; paths in the recipe are relative to its folder."""
+
+    text: str
+    """The file as it was; what it extends is in ``config``."""
+
+    overrides: tuple[str, ...]
+
+    @property
+    def resolved_text(self) -> str:
+        """The whole recipe as YAML, defaults filled in."""
+        return dump_recipe(self.config.resolved())
+
+
+def load_recipe(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_custom_code: bool = False
+) -> ExperimentConfig:
+    """Return the recipe at ``path``, or the built-in one of that name, with overrides such as ``a.b=c``.
+
+    Raises:
+        RecipeError: When anything is wrong with it, naming all problems with their places.
+    """
+    return load_recipe_with_sources(path, overrides, allow_custom_code=allow_custom_code).config
+
+
+def load_recipe_with_sources(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_custom_code: bool = False
+) -> LoadedRecipe:
+    """Return the recipe with the text and overrides that it was made from; see ``load_recipe``."""
+    name = os.fspath(path)
+    try:
+        found = find_recipe(name, "", _HERE)
+        text = read_text(found, _HERE)
+        root = RecipeReader().read(found, text)
+    except Unreadable as error:
+        raise recipe_error(problems.printable(name), [error.problem]) from None
+    root, complaints = apply_overrides(root, list(overrides))
+    with custom_code(allow_custom_code):
+        config, more = _check(root)
+    if config is None or complaints:
+        raise recipe_error(found, [*complaints, *more])
+    return LoadedRecipe(config, Path(found), text, tuple(overrides))
+
+
+def _check(root: Node) -> tuple[ExperimentConfig | None, list[Problem]]:
+    """Return the recipe, or else its problems, rules across fields included as far as they can be told."""
+    refused = [_placed(finding, root) for finding in not_yet(root.plain())]
+    config, wrong = _validate(root)
+    rest = config
+    if rest is None:  # judge the rules by what is left when the wrong entries are taken out
+        rest, _ = _validate(_without(root, [problem.path for problem in wrong]))
+    told = [problem.path for problem in (*refused, *wrong)]
+    rules = check_rules(rest) if rest else []
+    broken = [_placed(rule, root) for rule in rules if not _overlap((rule.path, *rule.read), told)]
+    hidden = [problem.path for problem in refused]
+    found = [*refused, *broken, *(item for item in (*wrong, *secrets(root)) if not _below(item.path, hidden))]
+    return (None if found else config), _first_of_each(found)
+
+
+def _validate(root: Node) -> tuple[ExperimentConfig | None, list[Problem]]:
+    try:
+        return ExperimentConfig.model_validate(root.plain()), []
+    except ValidationError as error:
+        return None, explain(error, root)
+
+
+def _placed(finding: Finding, root: Node) -> Problem:
+    path, node = find(root, finding.path)
+    return Problem(node.place if path == finding.path else node.key_place, finding.path, finding.text)
+
+
+def _without(root: Node, paths: Iterable[problems.Path]) -> Node:
+    wrong = set(paths)
+
+    def keep(node: Node, path: problems.Path) -> Node:
+        if isinstance(node.value, dict):
+            kept = {
+                key: keep(item, (*path, key)) for key, item in node.value.items() if (*path, key) not in wrong
+            }
+            return Node(kept, node.place, node.key_place)
+        if isinstance(node.value, list):
+            items = [keep(item, (*path, i)) for i, item in enumerate(node.value) if (*path, i) not in wrong]
+            return Node(items, node.place, node.key_place)
+        return node
+
+    return keep(root, ())
+
+
+def _below(path: problems.Path, tops: Iterable[problems.Path]) -> bool:
+    return any(path[: len(top)] == top for top in tops)
+
+
+def _overlap(paths: Iterable[problems.Path], told: list[problems.Path]) -> bool:
+    return any(_below(path, told) or _below(other, [path]) for path in paths for other in told)
+
+
+def _first_of_each(found: list[Problem]) -> list[Problem]:
+    first: dict[problems.Path, Problem] = {}
+    for problem in found:
+        first.setdefault(problem.path, problem)
+    return list(first.values())
