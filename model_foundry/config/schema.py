@@ -26,7 +26,7 @@ from model_foundry.schedule import Schedule
 from model_foundry.seeds import derive_seed
 from model_foundry.tokenizer import Tokenizer
 from model_foundry.tracking import Tracker
-from model_foundry.units import Count, Duration, Time
+from model_foundry.units import Count, Duration, Interval, Time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -96,7 +96,7 @@ class Data(Settings):
 class Training(Settings):
     """How long, how much at once, and in which precision."""
 
-    duration: Duration
+    duration: Interval
     """Length of the run: 2000 updates, 100M tokens, 100M words or 10 epochs."""
 
     batch_size: PositiveCount = 32
@@ -127,7 +127,7 @@ class Checkpoints(Settings):
     schedule: list[PartOf[Milestone]] = Field(default_factory=list)
     """A union of rules; update 0 and the last one are always saved."""
 
-    rolling: Duration | None = None
+    rolling: Interval | None = None
     """Save resumable states at this interval, between milestones; only the newest are kept."""
 
     keep_resumable: PositiveInt = 2
@@ -140,7 +140,7 @@ class Samples(Settings):
     prompts: list[str] = Field(min_length=1)
     """Beginnings to continue."""
 
-    every: Duration | None = None
+    every: Interval | None = None
     """How often; always at the start and at the end."""
 
     tokens: Annotated[int, Field(gt=0, le=4096)] = 48
@@ -156,7 +156,7 @@ class Samples(Settings):
 class Logging(Settings):
     """What is written while the run goes on."""
 
-    every: Duration = Duration(Fraction(10), "updates")
+    every: Interval = Duration(Fraction(10), "updates")
     """Interval of lines in metrics.jsonl; the first and the last update are always written."""
 
     json_lines: bool = False

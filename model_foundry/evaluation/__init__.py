@@ -6,12 +6,13 @@ An evaluator may not draw from any ambient generator: a run with evaluation has 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from model_foundry.parts import Part
-from model_foundry.units import Duration
+from model_foundry.units import Interval
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +32,17 @@ class Subject:
     context: int
     rank: int = 0
     processes: int = 1
+    reduce: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor
+    """Sums a tensor over the processes."""
 
 
 class Evaluator(Part):
     """Settings of one evaluator; its results are called ``<name>/<measure>``."""
 
-    every: Duration | None = None
+    needs_held_out: ClassVar[bool] = True
+    """Whether it measures the corpus's held-out text; false for one that brings its own."""
+
+    every: Interval | None = None
     """How often during training, update 0 and the last one included."""
 
     at: Literal["end", "checkpoints"] = "end"

@@ -1,0 +1,70 @@
+"""``model-foundry generate``: text from a run or checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_foundry.errors import CheckpointError, RecipeError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give ``app`` the verb."""
+
+    @app.command("generate")
+    def generate(
+        run: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoints.")],
+        prompt: Annotated[str, typer.Argument(help="The beginning to continue.")],
+        tokens: Annotated[int, typer.Option(min=1, help="Length of the continuation.")] = 100,
+        temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.8,
+        top_p: Annotated[float, typer.Option(help="Draw among the tokens that hold this share.")] = 0.95,
+        seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal text.")] = 1,
+    ) -> None:
+        """Continue a prompt with a trained model.
+
+        Example: model-foundry generate runs/demo "Return the"
+        """
+        if not 0 < top_p <= 1:
+            raise RecipeError(f"--top-p {top_p}: expected a share above 0 and at most 1, such as 0.95.")
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as transformers_logging
+
+        from model_foundry.corpus.encoder import TextEncoder
+        from model_foundry.evaluation._generation import continue_ids
+
+        transformers_logging.disable_progress_bar()
+        checkpoint = newest_checkpoint(run)
+        encoder = TextEncoder(checkpoint)
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, local_files_only=True, dtype=torch.float32).eval()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        ids = continue_ids(
+            model.to(device),
+            encoder.encode_batch([prompt])[0].tolist() or [encoder.eos_id],
+            tokens=tokens,
+            context=getattr(model.config, "max_position_embeddings", None) or 1024,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            device=device,
+            stop_id=encoder.eos_id,
+        )
+        typer.echo(prompt + encoder.decode(ids))
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """Return ``path`` where it is a checkpoint or Hugging Face folder, else the newest checkpoint of that run.
+
+    Raises:
+        CheckpointError: When there is neither.
+    """
+    from model_foundry.training.publishing import published
+
+    if (path / "config.json").is_file():
+        return path
+    found = published(path / "checkpoints")
+    if not found:
+        raise CheckpointError(f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them.")
+    return found[0]

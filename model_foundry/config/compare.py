@@ -1,0 +1,93 @@
+"""What differs between two recipes, and what each difference means for a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from model_foundry.errors import CheckpointError
+
+Meaning = Literal["free", "trajectory", "identity"]
+
+_FREE = (
+    "schema", "name", "logging", "evaluation", "samples", "tracking", "checkpoints", "training.max_time", "data.workers",
+)  # fmt: skip
+_IDENTITY = ("model", "tokenizer", "corpus", "seed", "seeds", "data", "initialization", "objective")
+_MISSING = "not set"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key whose value is another one now."""
+
+    key: str
+    then: Any
+    now: Any
+    meaning: Meaning
+
+    def __str__(self) -> str:
+        return f"{self.key} was {self.then} then and is {self.now} now"
+
+
+def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
+    """Return the differences of two resolved recipes, in the order of their keys.
+
+    ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the trajectory;
+    so does the duration, except under a schedule that does not depend on it.
+    """
+    old, new = dict(_leaves(then)), dict(_leaves(now))
+    changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
+    lasting = _is_independent_of_duration(then) and _is_independent_of_duration(now)
+    return [Change(key, old.get(key, _MISSING), new.get(key, _MISSING), _meaning(key, lasting)) for key in sorted(changed)]
+
+
+def refuse_changes(changes: list[Change], accepted: tuple[str, ...], where: str) -> None:
+    """Refuse to go on where a difference needs a decision.
+
+    Args:
+        changes: What differs.
+        accepted: Keys (or sections) whose change of trajectory the user accepts.
+        where: Name of the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: Naming every difference that stands in the way, and what to do about it.
+    """
+    identity = [change for change in changes if change.meaning == "identity"]
+    trajectory = [change for change in changes if change.meaning == "trajectory" and not _is_under(change.key, accepted)]
+    lines = []
+    if identity:
+        lines += [f"  {change}" for change in identity]
+        lines.append("  These make it another run: restore them to resume this one, or start a new run folder.")
+    if trajectory:
+        lines += [f"  {change}" for change in trajectory]
+        keys = " ".join(f"--accept-changes {change.key}" for change in trajectory)
+        lines.append(f"  These change the trajectory from here on. To accept that: {keys}")
+    if lines:
+        raise CheckpointError(f"{where} belongs to another recipe:\n" + "\n".join(lines), reason="recipe_changed")
+
+
+def _meaning(key: str, duration_is_free: bool) -> Meaning:
+    if _is_under(key, _FREE) or (key == "training.duration" and duration_is_free):
+        return "free"
+    return "identity" if _is_under(key, _IDENTITY) else "trajectory"
+
+
+def _is_independent_of_duration(recipe: dict[str, Any]) -> bool:
+    schedule = recipe.get("schedule", {})
+    return schedule.get("type") == "constant" and not str(schedule.get("warmup", "")).endswith("%")
+
+
+def _is_under(key: str, sections: tuple[str, ...]) -> bool:
+    return any(key == section or key.startswith(section + ".") for section in sections)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}.{index}")
+    else:
+        yield path, value

@@ -1,0 +1,68 @@
+"""The course of a run through its data: update -> positions -> windows of sources, and back.
+
+A position counts the windows that a run has been shown, from 0 on; padding has none. An update never spans epochs, so
+the last one of an epoch is shorter. Nothing here depends on processes, workers or micro-batches.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model_foundry.data.order import Order, OrderMode
+from model_foundry.data.windows import Windows
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands at a position: which window of which source, and in which pass over it."""
+
+    source: int
+    window: int
+    epoch: int
+
+
+class Course:
+    """All windows of all sources once an epoch, in one order.
+
+    Args:
+        windows: The windows of each source.
+        seed: The recipe's data seed.
+        mode: How an epoch is ordered.
+        batch_size: Windows an update.
+    """
+
+    def __init__(self, windows: list[Windows], *, seed: int, mode: OrderMode, batch_size: int) -> None:
+        self.windows = windows
+        self.batch_size = batch_size
+        self._ends = np.cumsum([source.count for source in windows]).tolist()
+        self.windows_per_epoch: int = self._ends[-1]
+        self.updates_per_epoch = -(-self.windows_per_epoch // batch_size)
+        self._order = Order(self.windows_per_epoch, seed, mode)
+
+    def span(self, update: int) -> range:
+        """Return the positions that an update shows."""
+        epoch, inside = divmod(update, self.updates_per_epoch)
+        first = inside * self.batch_size
+        start = epoch * self.windows_per_epoch
+        return range(start + first, start + min(first + self.batch_size, self.windows_per_epoch))
+
+    def place(self, position: int) -> Place:
+        """Return what stands at a position."""
+        epoch, inside = divmod(position, self.windows_per_epoch)
+        number = self._order.window(epoch, inside)
+        source = bisect_right(self._ends, number)
+        return Place(source, number - (self._ends[source - 1] if source else 0), epoch)
+
+    def update_of(self, source: int, window: int, epoch: int) -> int:
+        """Return the update that shows a window of a source in ``epoch``."""
+        number = window + (self._ends[source - 1] if source else 0)
+        return epoch * self.updates_per_epoch + self._order.position(epoch, number) // self.batch_size
+
+    def exposure(self, position: int) -> npt.NDArray[np.int64]:
+        """Return what a position adds to the clock: targets, words, bytes, documents."""
+        place = self.place(position)
+        return self.windows[place.source].exposure(place.window)

@@ -1,0 +1,119 @@
+"""Update -> micro-batches of tensors: the same windows in the same updates for any number of processes and workers.
+
+The sampler deals the windows of an update into micro-batches, always as many for each process; ``accelerator.prepare``
+hands every process its own. Slots that an update's windows do not fill hold ``PADDING``: a row without targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from model_foundry.data.course import Course
+from model_foundry.objective import IGNORED, Batch
+
+PADDING = -1
+
+
+def rounds(num_windows: int, micro_batch_size: int, processes: int) -> int:
+    """Return how many micro-batches each process takes for an update of ``num_windows``."""
+    return -(-num_windows // (micro_batch_size * processes))
+
+
+class UpdateSampler(Sampler[list[int]]):
+    """Yields the micro-batches of updates ``start`` to ``stop``: for each round, one for each process in turn.
+
+    It has no ``batch_size`` (micro-batches differ in length) and says ``drop_last``, so that Accelerate deals the
+    micro-batches out and neither drops nor repeats any.
+    """
+
+    drop_last = True
+
+    def __init__(self, course: Course, *, start: int, stop: int, micro_batch_size: int, processes: int) -> None:
+        self._course = course
+        self._updates = range(start, stop)
+        self._micro_batch_size = micro_batch_size
+        self._processes = processes
+
+    def __len__(self) -> int:
+        return sum(self._slots(len(self._course.span(update))) for update in self._updates)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self._micro_batch_size
+        for update in self._updates:
+            span = self._course.span(update)
+            for slot in range(self._slots(len(span))):
+                yield list(span[slot * size : (slot + 1) * size]) or [PADDING]
+
+    def _slots(self, num_windows: int) -> int:
+        return rounds(num_windows, self._micro_batch_size, self._processes) * self._processes
+
+
+class WindowDataset(Dataset[Batch]):
+    """Position -> tensors. Asked for a list of positions, it gives the micro-batch at once."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._context = course.windows[0].context
+        self._isolates = course.windows[0].documents == "isolate"
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        """Return the micro-batch of ``positions``, its rows right-padded with ignored targets to the context."""
+        shape = (len(positions), self._context)
+        ids = np.zeros(shape, np.int64)
+        targets = np.full(shape, IGNORED, np.int64)
+        places = np.broadcast_to(np.arange(self._context), shape).copy() if self._isolates else None
+        exposure = np.zeros(4, np.int64)
+        for row, position in enumerate(positions):
+            if position == PADDING:
+                continue
+            place = self._course.place(position)
+            windows = self._course.windows[place.source]
+            start, stop = windows.span(place.window)
+            tokens = windows.stream.tokens(start, stop)
+            length = stop - start - 1
+            ids[row, :length] = tokens[:-1]
+            targets[row, :length] = tokens[1:]
+            if places is not None:
+                for boundary in windows.boundaries(start, stop):
+                    inside = int(boundary) - start
+                    targets[row, inside - 1] = IGNORED
+                    places[row, inside:] -= places[row, inside] if inside < self._context else 0
+            exposure += windows.exposure(place.window)
+        batch: Batch = {
+            "ids_BT": torch.from_numpy(ids),
+            "targets_BT": torch.from_numpy(targets),
+            "exposure": torch.from_numpy(exposure),
+        }
+        if places is not None:
+            batch["positions_BT"] = torch.from_numpy(places)
+        return batch
+
+
+def build_loader(course: Course, sampler: UpdateSampler, *, workers: int, seed: int) -> DataLoader[Batch]:
+    """Return the loader that ``accelerator.prepare`` takes.
+
+    It has a generator of its own: iterating a DataLoader draws from the global one otherwise, and so would shift
+    every dropout mask after a resume.
+    """
+    options: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    return DataLoader(
+        WindowDataset(course),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_is,
+        generator=torch.Generator().manual_seed(seed),
+        pin_memory=torch.cuda.is_available(),
+        **options,
+    )
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch

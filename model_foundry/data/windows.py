@@ -1,0 +1,107 @@
+"""The spans that one forward pass sees: numbered, each target in exactly one of them, nothing dropped.
+
+A window of context C starting at token ``start`` has the inputs ``start .. stop - 2`` and the targets
+``start + 1 .. stop - 1``, with ``stop - start <= C + 1``: neighbours share one token, which is the last target of one
+and the first input of the next. So every token after the first is a target exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model_foundry.data.stream import TokenStream
+
+Documents = Literal["concatenate", "isolate", "pad"]
+_COARSE = 1024
+
+
+class Windows:
+    """The windows of one stream.
+
+    ``concatenate`` and ``isolate`` cut the stream at multiples of the context. ``pad`` gives each document rows of
+    its own, long ones split; it keeps one number for every 1,024 documents in memory.
+    """
+
+    def __init__(self, stream: TokenStream, context: int, documents: Documents) -> None:
+        self.stream = stream
+        self.context = context
+        self.documents = documents
+        if documents == "pad":
+            self._coarse = self._rows_before_blocks()
+            self.count = int(self._coarse[-1])
+        else:
+            self.count = max(0, -(-(len(stream) - 1) // context))
+
+    @property
+    def num_targets(self) -> int:
+        """Targets of an epoch: every token after the first of the stream (``isolate``, ``pad``: of a document)."""
+        firsts = 1 if self.documents == "concatenate" else self.stream.num_documents
+        return max(0, len(self.stream) - firsts)
+
+    def span(self, window: int) -> tuple[int, int]:
+        """Return the first token of a window and the one after its last target."""
+        assert 0 <= window < self.count, f"window {window} of {self.count}"
+        if self.documents != "pad":
+            start = window * self.context
+            return start, min(start + self.context + 1, len(self.stream))
+        block = int(np.searchsorted(self._coarse, window, "right")) - 1
+        first = block * _COARSE
+        rows = self._rows(first, min(first + _COARSE, self.stream.num_documents))
+        ends = np.cumsum(rows)
+        inside = window - int(self._coarse[block])
+        offset = int(np.searchsorted(ends, inside, "right"))
+        start, after = self.stream.span_of(first + offset)
+        start += (inside - int(ends[offset] - rows[offset])) * self.context
+        return start, min(start + self.context + 1, after)
+
+    def covering(self, start: int, stop: int) -> range:
+        """Return the windows that hold any of tokens ``start`` to ``stop`` as input or target."""
+        if self.documents != "pad":
+            return range(max(0, start - 1) // self.context, min(self.count, -(-stop // self.context)))
+        first = self._first_row(self.stream.document_at(start))
+        last = self._first_row(self.stream.document_at(stop - 1) + 1)
+        return range(first, last)
+
+    def exposure(self, window: int) -> npt.NDArray[np.int64]:
+        """Return what a window adds to the clock: targets, words, bytes, documents.
+
+        Words and bytes are those of the tokens that are new in it: its targets, and the very first token of a stream
+        (``pad``: of a document), which is nobody's target. So an epoch adds up to the whole corpus.
+        """
+        start, stop = self.span(window)
+        begins = start == 0
+        if self.documents == "pad":
+            begins = int(self.stream.document_offsets[self.stream.document_at(start)]) == start
+        new = start if begins else start + 1
+        stream = self.stream
+        targets = stop - start - 1
+        if self.documents == "isolate":
+            targets -= len(self.boundaries(start, stop))
+        return np.array(
+            [targets, stream.words(new, stop), stream.bytes(new, stop), stream.documents(new, stop)], dtype=np.int64
+        )
+
+    def boundaries(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Return the first tokens of documents that begin after ``start`` and before ``stop``."""
+        offsets = self.stream.document_offsets
+        low, high = np.searchsorted(offsets, [start + 1, stop], "left")
+        return np.asarray(offsets[low:high], dtype=np.int64)
+
+    def _rows(self, first: int, after: int) -> npt.NDArray[np.int64]:
+        lengths = np.diff(self.stream.document_offsets[first : after + 1])
+        return np.asarray(-(-(lengths - 1) // self.context), dtype=np.int64).clip(min=0)
+
+    def _rows_before_blocks(self) -> npt.NDArray[np.int64]:
+        num_documents = self.stream.num_documents
+        sums = [
+            int(self._rows(first, min(first + _COARSE, num_documents)).sum())
+            for first in range(0, num_documents, _COARSE)
+        ]
+        return np.concatenate([[0], np.cumsum(sums, dtype=np.int64)]).astype(np.int64)
+
+    def _first_row(self, document: int) -> int:
+        block = document // _COARSE
+        return int(self._coarse[block] + self._rows(block * _COARSE, document).sum())

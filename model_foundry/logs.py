@@ -1,0 +1,53 @@
+"""One log format: warnings and facts on the console from the main process, everything in a rotating file a rank."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+_FILE_BYTES = 10_000_000
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON: time, level, logger, message and traceback where there is one."""
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def start_logging(folder: Path, *, rank: int, json_lines: bool) -> None:
+    """Send the package's log to ``folder/rank<N>.log``, and warnings to the console of the main process."""
+    root = logging.getLogger("model_foundry")
+    stop_logging()
+    root.setLevel(logging.DEBUG)
+    root.propagate = False
+    file = RotatingFileHandler(folder / f"rank{rank}.log", maxBytes=_FILE_BYTES, backupCount=3, encoding="utf-8")
+    file.setFormatter(JsonLines() if json_lines else logging.Formatter(_FORMAT))
+    root.addHandler(file)
+    if rank == 0:
+        console = logging.StreamHandler(sys.stderr)
+        console.setLevel(logging.WARNING)
+        console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        root.addHandler(console)
+
+
+def stop_logging() -> None:
+    """Close the log files."""
+    root = logging.getLogger("model_foundry")
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.propagate = True

@@ -1,0 +1,150 @@
+"""A folder's list of its own files with sizes and SHA-256: what makes damage visible before anything is read.
+
+``MANIFEST.json`` is written last, with its own digest as the last field. It finds damage, not tampering: whoever can
+change a file can change the manifest beside it, so its digest is worth printing elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+MANIFEST_NAME = "MANIFEST.json"
+
+
+class ManifestError(Exception):
+    """The folder is not what its manifest says; the message names the file and the reason."""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling for equal values: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file so that readers, and a power cut, see the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_path(path.parent)
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the relative names of all regular files below ``folder``, the manifest left out.
+
+    Raises:
+        ManifestError: When something else than a file or folder is there (link, FIFO, device).
+    """
+    names: list[str] = []
+    for directory, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(directory, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                names.append(path.relative_to(folder).as_posix())
+            elif not stat.S_ISDIR(mode):
+                raise ManifestError(f"{path.relative_to(folder)} is neither a file nor a folder")
+    return sorted(name for name in names if name != MANIFEST_NAME)
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """List ``folder``'s files, write the manifest last, and flush everything to the disk.
+
+    Args:
+        folder: A folder that nobody else writes to.
+        facts: What the manifest shall say beside the files.
+
+    Returns:
+        The manifest, with ``files`` and ``digest``.
+    """
+    files = {}
+    for name in list_files(folder):
+        fsync_path(folder / name)
+        files[name] = {"size": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
+    content = {"format": 1, **facts, "files": files}
+    content["digest"] = json_sha256(content)
+    path = folder / MANIFEST_NAME
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    for directory in sorted({path.parent, *((folder / name).parent for name in files)}, reverse=True):
+        fsync_path(directory)
+    return content
+
+
+def read_manifest(folder: Path, name: str = MANIFEST_NAME) -> dict[str, Any]:
+    """Return a manifest whose own digest holds.
+
+    Raises:
+        ManifestError: When it is missing, unreadable or changed.
+    """
+    path = folder / name
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ManifestError(f"{name} is not a file")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        digest = content.pop("digest")
+        holds = json_sha256(content) == digest and isinstance(content["files"], dict)
+    except FileNotFoundError:
+        raise ManifestError(f"{name} is missing: it was never completed") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{name} cannot be read ({type(error).__name__})") from error
+    if not holds:
+        raise ManifestError(f"{name} was changed after it was written")
+    return {**content, "digest": digest}
+
+
+def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, Any]:
+    """Check every file of ``folder`` against its manifest, before any of them is parsed.
+
+    Args:
+        folder: A folder with a manifest.
+        optional: Files that may lie there without being listed.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ManifestError: Naming the first file that is missing, extra, of another size or of other content.
+    """
+    manifest = read_manifest(folder)
+    found = set(list_files(folder)) - set(optional)
+    listed = manifest["files"]
+    for name in sorted(found ^ set(listed)):
+        raise ManifestError(f"{name} is {'not listed in the manifest' if name in found else 'listed in the manifest but missing'}")
+    for name, facts in listed.items():
+        size = (folder / name).stat().st_size
+        if size != facts["size"]:
+            raise ManifestError(f"{name} has {size} bytes, and the manifest says {facts['size']}")
+        if file_sha256(folder / name) != facts["sha256"]:
+            raise ManifestError(f"{name} is damaged: its SHA-256 is not the one in the manifest")
+    return manifest

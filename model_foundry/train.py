@@ -1,0 +1,94 @@
+"""The contract: ``accelerate launch -m model_foundry.train RECIPE [a.b=c ...] [--resume-from ...]``.
+
+Also reached by ``python -m model_foundry.train``, ``torchrun -m model_foundry.train`` and ``model-foundry train``.
+The recipe is checked before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from model_foundry.errors import ModelFoundryError
+
+_EPILOG = """\
+examples:
+  python -m model_foundry.train recipes/demo.yaml
+  python -m model_foundry.train my.yaml optimizer.learning_rate=3e-4 training.duration="50 updates"
+  python -m model_foundry.train my.yaml --resume-from latest
+
+exit status: 0 finished, 2 recipe or usage, 3 data, 4 diverged, 75 stopped and resumable, 1 anything else.
+Launchers turn all but 0 into 1; the run's status.json has the exact outcome.
+"""
+
+
+def build_parser(program: str) -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Train the language model that a recipe describes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", help="a recipe file, or the name of a shipped recipe such as demo")
+    parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="values that replace the recipe's")
+    parser.add_argument("--run-dir", metavar="PATH", help="the run's folder (default: runs/<name>)")
+    parser.add_argument(
+        "--resume-from", metavar="latest|RUN|CHECKPOINT", help="go on from the newest checkpoint that holds, or one"
+    )
+    parser.add_argument(
+        "--accept-changes",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="resume although this key of the recipe changed since the checkpoint",
+    )
+    parser.add_argument(
+        "--allow-custom-code", action="store_true", help="let 'type: my_lab.part' in the recipe import your own module"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m model_foundry.train") -> None:
+    """Check the recipe, train, and end the process with the status that tells how it went."""
+    options = build_parser(program).parse_intermixed_args(arguments)
+    status = 0
+    try:
+        from model_foundry.config.load import load_recipe_with_sources
+
+        recipe = load_recipe_with_sources(
+            options.recipe, options.overrides, allow_custom_code=options.allow_custom_code
+        )
+        from model_foundry.training.stopping import die_with_parent
+
+        die_with_parent()
+        from model_foundry.trainer import Trainer
+
+        Trainer(
+            recipe.config,
+            run_dir=options.run_dir,
+            resume_from=options.resume_from,
+            recipe=recipe,
+            accept_changes=tuple(options.accept_changes),
+        ).train()
+    except ModelFoundryError as error:
+        _tell(error)
+        status = error.exit_status
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter), so the
+        # processes of a group flush and leave without the shutdown.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _tell(error: ModelFoundryError) -> None:
+    if int(os.environ.get("RANK", "0")) == 0 or error.exit_status == 1:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The pipeline of a run, in order: corpus, model, plan, loop; each step takes only what those above returned."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_foundry.errors import (
+    CheckpointError,
+    DivergedError,
+    ModelFoundryError,
+    Preempted,
+    ResourceError,
+    RunDirectoryError,
+)
+from model_foundry.logs import start_logging, stop_logging
+from model_foundry.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from model_foundry.config.load import LoadedRecipe
+    from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.training.publishing import Checkpoint
+    from model_foundry.training.state import TrainState
+    from model_foundry.training.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a run goes on: in which folder, and whether from a checkpoint that was named."""
+
+    run: Path
+    checkpoint: Path | None = None
+    may_begin: bool = False
+    """``latest``: a run that was killed before its first checkpoint begins anew."""
+
+
+class Trainer:
+    """Trains what a recipe describes.
+
+    Args:
+        config: The checked recipe.
+        base_dir: Where relative paths of the recipe are looked for first, and where ``runs/`` lies; the working
+            folder where not given.
+        run_dir: The run's folder; ``base_dir/runs/<name>`` where not given.
+        resume_from: ``latest``, a run folder or a checkpoint folder; None starts a new run.
+        recipe: The recipe as it was given, to be stored in the run.
+        accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the trajectory.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        base_dir: str | Path | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        resume_from: str | Path | None = None,
+        recipe: LoadedRecipe | None = None,
+        accept_changes: tuple[str, ...] = (),
+    ) -> None:
+        self.config = config
+        self.base_dir = Path(base_dir) if base_dir is not None else Path.cwd()
+        self.recipe = recipe
+        self.accept_changes = accept_changes
+        default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
+        self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
+        self.run = RunDirectory(self.resume.run if self.resume else default)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where relative paths of the recipe are looked for, in order."""
+        first = self.recipe.path.parent if self.recipe is not None else self.base_dir
+        return list(dict.fromkeys([first, self.base_dir, Path.cwd()]))
+
+    def train(self) -> TrainState:
+        """Train to the end of the recipe's duration.
+
+        Returns:
+            The clock after the last update.
+
+        Raises:
+            ModelFoundryError: Whatever ends the run otherwise; ``status.json`` then says the same.
+        """
+        from model_foundry.training.stopping import StopRequest
+
+        rank = int(os.environ.get("RANK", "0"))
+        is_main = rank == 0
+        if is_main:
+            self.run.open(resume=self.resume is not None)
+        stop = StopRequest(self.run.control, self.config.training.max_time)
+        try:
+            with self._outcome(is_main):
+                stop.install()
+                self.run.logs.mkdir(parents=True, exist_ok=True)
+                start_logging(self.run.logs, rank=rank, json_lines=self.config.logging.json_lines)
+                checkpoint = self._find_checkpoint()
+                if is_main:
+                    self._record_start(checkpoint)
+                from model_foundry.pipeline import run_pipeline
+
+                state = run_pipeline(self, checkpoint, stop, is_main=is_main)
+                if is_main:
+                    self.run.set_status("finished", exit_code=0, reason=None, update=state.updates)
+                    self.run.event("finish", update=state.updates)
+                return state
+        finally:
+            stop.uninstall()
+            stop_logging()
+            self.run.close()
+
+    def _find_checkpoint(self) -> Checkpoint | None:
+        if self.resume is None:
+            return None
+        from model_foundry.config.compare import recipe_changes, refuse_changes
+        from model_foundry.training.checkpointing import find_checkpoint, open_checkpoint
+
+        named = self.resume.checkpoint
+        checkpoint = open_checkpoint(named) if named is not None else find_checkpoint(self.run.checkpoints)
+        if checkpoint is None:
+            return None
+        changes = recipe_changes(checkpoint.record["recipe"], self.config.resolved())
+        refuse_changes(changes, self.accept_changes, str(checkpoint.path))
+        for change in changes:
+            log.warning("changed since %s: %s (%s)", checkpoint.path.name, change, change.meaning)
+        return checkpoint
+
+    def _record_start(self, checkpoint: Checkpoint | None) -> None:
+        from model_foundry.config.load import dump_recipe
+
+        resolved = dump_recipe(self.config.resolved())
+        self.run.write_text("recipe.yaml", self.recipe.text if self.recipe else resolved)
+        self.run.write_text("recipe.resolved.yaml", resolved)
+        overrides = self.recipe.overrides if self.recipe else ()
+        self.run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
+        facts = {"run_id": self.run.run_id(), **self.run.identity()}
+        self.run.set_status("running", exit_code=None, reason=None, **facts)
+        if self.resume is None:
+            self.run.event("start")
+        else:
+            self.run.event("resume", checkpoint=checkpoint.path.name if checkpoint else None)
+
+    @contextmanager
+    def _outcome(self, is_main: bool) -> Iterator[None]:
+        """Whatever ends the run is told in ``status.json`` and ``events.jsonl`` as it is told to the caller."""
+        try:
+            yield
+        except BaseException as error:
+            known = _as_known(error)
+            if is_main:
+                state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(known), "failed")
+                facts = {"exit_code": known.exit_status, "reason": known.reason, "message": str(known)}
+                try:
+                    self.run.set_status(state, **facts)
+                    self.run.event(state, **facts)
+                except OSError:
+                    pass  # the disk is the problem; the message still reaches the caller
+            log.error("%s", known, exc_info=error if known is not error else None)
+            if known is error:
+                raise
+            raise known from error
+
+
+def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
+    """Find out what ``--resume-from`` means.
+
+    Raises:
+        CheckpointError: When nothing is there.
+    """
+    if resume_from == "latest":
+        return Resume(default, may_begin=True)
+    path = Path(resume_from)
+    if path.name.startswith("checkpoint-") and path.parent.name == "checkpoints":
+        resume = Resume(path.parent.parent, checkpoint=path)
+        exists = path.is_dir()
+    else:
+        resume = Resume(path)
+        exists = (path / "recipe.yaml").is_file() or (path / "checkpoints").is_dir()
+    if not exists:
+        raise CheckpointError(
+            f"--resume-from {resume_from}: neither a run nor a checkpoint is there. Name a run's folder, one of its "
+            "checkpoints/checkpoint-N, or 'latest' for the newest of this recipe's run."
+        )
+    if is_named and default.resolve() != resume.run.resolve():
+        raise RunDirectoryError(
+            f"--run-dir {default} and --resume-from {resume_from} name different runs. Leave one of them out.",
+            reason="recipe",
+        )
+    return resume
+
+
+def _as_known(error: BaseException) -> ModelFoundryError:
+    if isinstance(error, ModelFoundryError):
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+        return ResourceError(
+            f"memory ran out: {text.splitlines()[0] if text else 'no size is known'}. Lower training.micro_batch_size "
+            "(the update stays the same) or data.context, or set training.gradient_checkpointing: true.",
+            reason="out_of_memory",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return ResourceError(f"{error.filename or 'the run folder'}: {error.strerror}. Free some space and resume.")
+    return ModelFoundryError(f"{type(error).__name__}: {text}")
+

@@ -1,0 +1,89 @@
+"""The clock of a run: how much it has been shown, counted exactly, and what is due when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+
+from model_foundry.units import Duration
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Exposure after ``updates`` optimizer updates; ``checkpoint-N`` holds the state with ``updates == N``.
+
+    ``tokens`` counts targets; ``words`` and ``bytes`` are those of the source text of the consumed tokens;
+    ``documents`` counts documents consumed to their end; ``skipped_updates`` were shown but not applied.
+    """
+
+    updates: int = 0
+    tokens: int = 0
+    words: int = 0
+    bytes: int = 0
+    documents: int = 0
+    skipped_updates: int = 0
+
+    def after(self, exposure: Sequence[int]) -> TrainState:
+        """Return the state after one more update that showed ``exposure``: targets, words, bytes, documents."""
+        tokens, words, bytes_, documents = exposure
+        return replace(
+            self,
+            updates=self.updates + 1,
+            tokens=self.tokens + tokens,
+            words=self.words + words,
+            bytes=self.bytes + bytes_,
+            documents=self.documents + documents,
+        )
+
+    def as_json(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return asdict(self)
+
+
+class Timetable:
+    """Points of the run at which something is due, in any unit of the clock.
+
+    A point falls on the first update at or past it, by the exact count. Nothing is remembered: the answer depends on
+    two consecutive states alone, so a resumed run gives the same answers.
+
+    Args:
+        points: Single points.
+        every: Interval, or None; 0 is its first point.
+        updates: Updates of the whole run, for shares.
+        updates_per_epoch: Updates an epoch.
+    """
+
+    def __init__(
+        self, points: Iterable[Duration], *, every: Duration | None = None, updates: int, updates_per_epoch: int
+    ) -> None:
+        self._per_unit = {"epochs": Fraction(updates_per_epoch), "%": Fraction(updates, 100), "updates": Fraction(1)}
+        self._updates = {self._as_updates(point) for point in points if point.unit in self._per_unit}
+        self._others = [point for point in points if point.unit not in self._per_unit]
+        self._every = every
+
+    def falls_on(self, before: TrainState | None, now: TrainState) -> bool:
+        """Return whether a point lies after ``before`` (None: the run begins) and at or before ``now``."""
+        if now.updates in self._updates:
+            return True
+        if self._every is not None and self._interval_ends(before, now):
+            return True
+        return any(
+            (before is None or getattr(before, point.unit) < point.amount) and getattr(now, point.unit) >= point.amount
+            for point in self._others
+        )
+
+    def _interval_ends(self, before: TrainState | None, now: TrainState) -> bool:
+        assert self._every is not None
+        if before is None:
+            return True
+        amount, unit = self._every.amount, self._every.unit
+        if unit in self._per_unit:
+            # The k-th point is the first update at or past k intervals, so intervals between updates do not drift.
+            interval = amount * self._per_unit[unit]
+            return math.floor(now.updates / interval) > math.floor(before.updates / interval)
+        return getattr(now, unit) // amount > getattr(before, unit) // amount  # type: ignore[no-any-return]
+
+    def _as_updates(self, point: Duration) -> int:
+        return math.ceil(point.amount * self._per_unit[point.unit])
