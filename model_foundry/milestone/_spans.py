@@ -39,3 +39,8 @@ def updates_in(run: RunLength, span: Duration) -> int:
 def at_updates(updates: list[int]) -> list[Duration]:
     """Return points at these updates."""
     return [Duration(Fraction(update), "updates") for update in updates]
+
+
+def within(run: RunLength, points: list[Duration]) -> list[Duration]:
+    """Return the points that are not beyond the end of the run."""
+    return [point for point in points if point.amount <= length_in(run, point.unit)]

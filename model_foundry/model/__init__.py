@@ -1,7 +1,7 @@
 """Contract for architectures: settings that become a ``PreTrainedModel``, offline.
 
-``build`` may be called under ``torch.device("meta")`` for counting. The weights that it leaves do not matter: the
-recipe's initialisation (``initialization/``) overwrites all of them.
+``build`` may be called under ``torch.device("meta")`` for counting. The weights that it leaves mean nothing
+(``gpt2`` and ``llama`` leave NaN): the recipe's initialisation (``initialization/``) overwrites all of them.
 """
 
 from __future__ import annotations

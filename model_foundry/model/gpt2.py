@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, pre-norm blocks, GELU (Radford et al. 2019), as transformers' ``GPT2LMHeadModel``."""
+"""GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU; ``GPT2LMHeadModel``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GPT2(Architecture):
-    """Sizes of a GPT-2; the defaults of everything but the sizes are the published ones, without dropout."""
+    """Sizes of a GPT-2; all else defaults to what was published, but without dropout."""
 
     layers: PositiveInt
     """Blocks."""
@@ -28,13 +28,13 @@ class GPT2(Architecture):
     """Size of the feed-forward's hidden layer; 4 * width where not given."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout after the embeddings, in the attention and on each residual branch; 0 suits a single epoch."""
+    """After the embeddings, in the attention and on each residual branch; 0 suits a single epoch."""
 
     bias: bool = True
-    """False: biases stay at zero and are never trained, as in nanoGPT; the saved file still holds the zeros."""
+    """False: biases stay zero and are never trained, as in nanoGPT; the saved file holds the zeros."""
 
     activation: str = "gelu_pytorch_tanh"
-    """Any activation of transformers; the default is GPT-2's own ``gelu_new`` in one kernel."""
+    """Any activation of transformers; the default is GPT-2's own ``gelu_new``, in one kernel."""
 
     positions: PositiveInt | None = None
     """Learned positions; ``data.context`` where not given."""
@@ -49,14 +49,15 @@ class GPT2(Architecture):
         return self
 
     def build(self, vocabulary: Vocabulary, context: int) -> PreTrainedModel:
-        """Return the model; see ``Architecture.build``."""
+        """Return the model with its parameters unset; see ``Architecture.build``."""
         from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel
 
-        from model_foundry.model._building import build_quietly, freeze_biases, positions_for, special_ids
+        from model_foundry.model import _building as building
 
+        building.refuse_unknown_activation(self.activation)
         config = GPT2Config(
             vocab_size=vocabulary.size,
-            n_positions=positions_for(context, self.positions),
+            n_positions=building.positions_for(context, self.positions),
             n_embd=self.width,
             n_layer=self.layers,
             n_head=self.heads,
@@ -66,11 +67,9 @@ class GPT2(Architecture):
             embd_pdrop=self.dropout,
             attn_pdrop=self.dropout,
             tie_word_embeddings=self.tie_embeddings,
-            use_cache=False,
-            attn_implementation="sdpa",
-            **special_ids(vocabulary),
+            **building.special_ids(vocabulary),
         )
-        model = build_quietly(lambda: GPT2LMHeadModel(config))
+        model = building.construct_unset(GPT2LMHeadModel, config)
         if not self.bias:
-            freeze_biases(model)
+            building.freeze_biases(model)
         return model

@@ -19,7 +19,7 @@ class CausalLM(Objective):
     """Targets come shifted from the data, so that no model class's own idea of shifting is relied on."""
 
     z_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of logsumexp(logits)^2, which keeps the logits from drifting (PaLM: 1e-4, arXiv 2204.02311, section 5)."""
+    """Weight of logsumexp(logits)^2, against drifting logits; PaLM has 1e-4 (arXiv 2204.02311, section 5)."""
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> LossSum:
         """Sum the next-token loss over the counted targets of one micro-batch.
@@ -32,8 +32,8 @@ class CausalLM(Objective):
         """
         from torch.nn.functional import cross_entropy
 
-        # Neither labels (the model would shift them) nor a mask of ones (it switches off the detection of packed
-        # documents); a cache would switch that off too.
+        # No labels, since the model would shift them; no mask of ones and no cache, since either switches off
+        # the detection of packed documents.
         arguments = {"input_ids": batch["ids_BT"], "use_cache": False}
         if "positions_BT" in batch:
             arguments["position_ids"] = batch["positions_BT"]

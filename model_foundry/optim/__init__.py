@@ -25,4 +25,4 @@ class Optimizer(Part):
 
     @abstractmethod
     def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return the optimizer over ``model``'s trainable parameters, grouped by the rules in ``groups``."""
+        """Return the optimizer over ``model``'s trainable parameters, grouped by the rules in ``_groups``."""

@@ -13,11 +13,12 @@ FUSED_DEVICES = {"cpu", "cuda", "mps", "xpu"}
 def decay_groups(model: nn.Module, *, weight_decay: float, decay_embeddings: bool) -> list[dict[str, Any]]:
     """Return the trainable parameters as groups for a torch optimizer, with their names.
 
-    The order is that of ``named_parameters``, in which a tied weight stands once. Frozen parameters are in no group,
-    and a group without parameters is left out.
+    The order is that of ``named_parameters``, in which a tied weight stands once. Frozen parameters are in
+    no group, and a group without parameters is left out.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    decayed, exempt = [], []
+    decayed: list[tuple[str, nn.Parameter]] = []
+    exempt: list[tuple[str, nn.Parameter]] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue

@@ -1,8 +1,9 @@
 """Contract for learning-rate schedules: a pure function of the update, with nothing to save or restore.
 
 The value for update ``u`` (the first of a run is 0) is the fraction of the peak that this update uses. With
-``warmup_offset: 1`` (the default) warm-up over ``w`` updates uses ``(u + 1) / w``, so that the first update moves;
-with 0 it uses ``u / w``, as transformers' schedulers do.
+``warmup_offset: 1`` (the default) warm-up over ``w`` updates uses ``(u + 1) / w``, so that the first update
+moves; with 0 it uses ``u / w``, as transformers' schedulers do. The fall begins at update ``w`` in either
+case.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
+from model_foundry.errors import RecipeError
 from model_foundry.parts import Part
 from model_foundry.units import Duration, Share
 
@@ -42,13 +44,21 @@ class Schedule(Part):
         """
 
     def curve(self, total: int, updates_of: Callable[[Duration], int]) -> Curve:
-        """Return the schedule of a run of ``total`` updates as a function of the update."""
+        """Return the schedule of a run of ``total`` updates as a function of the update.
+
+        Raises:
+            RecipeError: When the warm-up is longer than the run, so that the peak would never be reached.
+        """
         warmup = updates_of(self.warmup)
+        if warmup > total:
+            raise RecipeError(
+                f"schedule.warmup: {warmup} updates of warm-up do not fit into a run of {total} updates. "
+                "Shorten it, or write it as a share of the run, such as 2%."
+            )
 
         def scale(update: int) -> float:
-            rising = update + self.warmup_offset
-            if rising < warmup or update < warmup:
-                return min(rising / warmup, 1.0)
+            if update < warmup:
+                return (update + self.warmup_offset) / warmup
             return self.decay(update, warmup, total, updates_of)
 
         return scale

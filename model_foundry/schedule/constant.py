@@ -13,7 +13,7 @@ from model_foundry.units import Duration, Share
 
 def _only_one(floor: float) -> float:
     if floor != 1:
-        raise ValueError("a constant schedule never falls, so it has no floor; leave it out, or choose linear or cosine")
+        raise ValueError("a constant schedule never falls: leave floor out, or choose linear or cosine")
     return floor
 
 

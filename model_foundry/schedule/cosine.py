@@ -1,7 +1,7 @@
-"""Cosine: falls from the peak to the floor along half a cosine (Loshchilov and Hutter 2017, arXiv 1608.03983).
+"""Cosine: falls from the peak to the floor along half a cosine (Loshchilov and Hutter, arXiv 1608.03983).
 
-nanoGPT's rise is peak * (t + 1) / (w + 1) for t < w, then the fall begins at t = w. Ours with ``warmup: w + 1`` has the
-same rise and reaches the peak at the same update; the fall begins one update later.
+nanoGPT's rise is peak * (t + 1) / (w + 1) for t < w, then the fall begins at t = w. Ours with
+``warmup: w + 1`` has the same rise and the peak at the same update; the fall begins one update later.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Contract for initialisations: ours, not the library's default, drawn with the recipe's weights seed.
 
-transformers' ``from_config`` does not give published initialisations for Llama-like and NeoX models, so every fresh
-model is initialised anew by one of these.
+transformers' ``from_config`` does not give published initialisations for Llama-like and NeoX models, so every
+fresh model is initialised anew by one of these.
 """
 
 from __future__ import annotations

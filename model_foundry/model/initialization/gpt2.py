@@ -1,6 +1,6 @@
-"""GPT-2's initialisation: N(0, 0.02), with the projections that end in the residual stream scaled by 1/sqrt(2 layers).
+"""GPT-2's initialisation: N(0, 0.02), and 0.02 / sqrt(2 layers) for projections into the residual stream.
 
-Radford et al. 2019, section 2.3, in the form that nanoGPT and transformers' GPT-2 give it: biases 0, norms 1.
+Radford et al. 2019, section 2.3, in the form of nanoGPT and of transformers' GPT-2: biases 0, norms 1.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class GPT2Initialization(Initialization):
         residual_std = STD / math.sqrt(2 * kinds.layers_of(model))
         with torch.no_grad():
             for name, parameter, kind in kinds.parameters_by_kind(model):
-                if kind == "zero":
+                if kind == "bias":
                     parameter.zero_()
                 elif kind == "norm":
-                    kinds.set_to_identity(model, name, parameter)
+                    parameter.fill_(kinds.neutral_weight(model, name))
                 else:
                     kinds.draw_normal(parameter, residual_std if kind == "residual" else STD, generator)
             kinds.clear_padding_rows(model)
