@@ -1,4 +1,7 @@
-"""One log format: warnings and facts on the console from the main process, everything in a rotating file a rank."""
+"""One log format.
+
+Warnings and facts on the console from the main process, everything in a rotating file a rank.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def start_logging(folder: Path, *, rank: int, json_lines: bool) -> None:
     stop_logging()
     root.setLevel(logging.DEBUG)
     root.propagate = False
-    file = RotatingFileHandler(folder / f"rank{rank}.log", maxBytes=_FILE_BYTES, backupCount=3, encoding="utf-8")
+    file = RotatingFileHandler(
+        folder / f"rank{rank}.log", maxBytes=_FILE_BYTES, backupCount=3, encoding="utf-8"
+    )
     file.setFormatter(JsonLines() if json_lines else logging.Formatter(_FORMAT))
     root.addHandler(file)
     if rank == 0:

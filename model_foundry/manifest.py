@@ -1,7 +1,7 @@
 """A folder's list of its own files with sizes and SHA-256: what makes damage visible before anything is read.
 
-``MANIFEST.json`` is written last, with its own digest as the last field. It finds damage, not tampering: whoever can
-change a file can change the manifest beside it, so its digest is worth printing elsewhere.
+``MANIFEST.json`` is written last, with its own digest as the last field. It finds damage, not tampering:
+whoever can change a file can change the manifest beside it, so its digest is worth printing elsewhere.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, 
     found = set(list_files(folder)) - set(optional)
     listed = manifest["files"]
     for name in sorted(found ^ set(listed)):
-        raise ManifestError(f"{name} is {'not listed in the manifest' if name in found else 'listed in the manifest but missing'}")
+        raise ManifestError(
+            f"{name} is {'not listed in the manifest' if name in found else 'listed in the manifest but missing'}"
+        )
     for name, facts in listed.items():
         size = (folder / name).stat().st_size
         if size != facts["size"]:

@@ -52,19 +52,23 @@ class Measuring:
             context=config.data.context,
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
-            reduce=lambda tensor: accelerator.reduce(tensor, "sum"),  # type: ignore[arg-type, return-value]
+            reduce=lambda tensor: accelerator.reduce(tensor, "sum"),
         )
         self._is_main = accelerator.is_main_process
         self._folders = folders
         self._metrics, self._samples, self._progress = metrics, samples, progress
-        self._tables = {index: self._table(evaluator.every) for index, evaluator in enumerate(config.evaluation)}
+        self._tables = {
+            index: self._table(evaluator.every) for index, evaluator in enumerate(config.evaluation)
+        }
         self._sample_table = self._table(config.samples.every) if config.samples else None
         self._before: TrainState | None = None
         self._milestone = False
         self._last: dict[str, float] = {}
 
     def _table(self, every: Any) -> Timetable:
-        return Timetable([], every=every, updates=self._plan.updates, updates_per_epoch=self._plan.updates_per_epoch)
+        return Timetable(
+            [], every=every, updates=self._plan.updates, updates_per_epoch=self._plan.updates_per_epoch
+        )
 
     def is_due(self, before: TrainState | None, now: TrainState, milestone: bool) -> bool:
         """Return whether anything is due after ``now``; remembers what for the call that follows."""
@@ -115,7 +119,9 @@ class Measuring:
                 stop_id=encoder.eos_id,
             )
             text = encoder.decode(ids)
-            self._samples.write({"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text})
+            self._samples.write(
+                {"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text}
+            )
             self._progress.say(f"  sample after update {state.updates}: {prompt}|{' '.join(text.split())}")
 
     def last_lines(self) -> list[str]:
@@ -124,4 +130,6 @@ class Measuring:
 
 
 def _in_words(results: dict[str, float]) -> str:
-    return "  ".join(f"{name.rpartition('/')[2]} {value:.4f}" for name, value in results.items() if "/" in name)
+    return "  ".join(
+        f"{name.rpartition('/')[2]} {value:.4f}" for name, value in results.items() if "/" in name
+    )

@@ -1,9 +1,9 @@
 """The one mechanism for every swappable part: the name in the recipe is the name of the file.
 
-``type: cosine`` under ``schedule:`` loads ``model_foundry/schedule/cosine.py`` and takes the one class there that
-fulfils the contract in ``model_foundry/schedule/__init__.py``. The class is its own configuration: its fields are the
-recipe's fields. Files whose names begin with an underscore are helpers, not parts. A dotted name is a user's own
-module; it runs that user's code, so it is refused unless ``custom_code`` allows it.
+``type: cosine`` under ``schedule:`` loads ``model_foundry/schedule/cosine.py`` and takes the one class there
+that fulfils the contract in ``model_foundry/schedule/__init__.py``. The class is its own configuration: its
+fields are the recipe's fields. Files whose names begin with an underscore are helpers, not parts. A dotted
+name is a user's own module; it runs that user's code, so it is refused unless ``custom_code`` allows it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, SerializeAsAny, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    SerializeAsAny,
+    model_serializer,
+)
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError
 
 _CUSTOM_CODE: ContextVar[bool] = ContextVar("custom_code", default=False)
@@ -78,7 +85,9 @@ def known_parts(contract: type[Part]) -> list[str]:
     """Names of the parts that ship for ``contract``, in alphabetical order."""
     folder = importlib.import_module(contract.__module__)
     return sorted(
-        name for _, name, is_folder in pkgutil.iter_modules(folder.__path__) if not (is_folder or name[0] == "_")
+        name
+        for _, name, is_folder in pkgutil.iter_modules(folder.__path__)
+        if not (is_folder or name[0] == "_")
     )
 
 

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_pipeline(trainer: Trainer, checkpoint: Checkpoint | None, stop: StopRequest, *, is_main: bool) -> TrainState:
+def run_pipeline(
+    trainer: Trainer, checkpoint: Checkpoint | None, stop: StopRequest, *, is_main: bool
+) -> TrainState:
     """Prepare, build and train.
 
     Args:
@@ -62,14 +64,18 @@ def run_pipeline(trainer: Trainer, checkpoint: Checkpoint | None, stop: StopRequ
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
     corpus = _prepare(config, trainer.folders, say)
     if stop.reason:
-        raise Preempted(f"stopped by {stop.reason} before the first update; prepared tokens stay in the cache.")
+        raise Preempted(
+            f"stopped by {stop.reason} before the first update; prepared tokens stay in the cache."
+        )
     encoder = TextEncoder(corpus.tokenizer_folder)
     course, held_out = _course(config, corpus, encoder)
     accelerator = build_accelerator(config.training.precision)
     seed_process(config.seed)
 
     model = _build_model(config, encoder)
-    plan = plan_run(config, _corpus_facts(course), _model_facts(model, config.data.context), accelerator.num_processes)
+    plan = plan_run(
+        config, _corpus_facts(course), _model_facts(model, config.data.context), accelerator.num_processes
+    )
     if is_main:
         _record(trainer, corpus, plan)
     say(_summary(config, plan, accelerator))
@@ -103,7 +109,9 @@ def run_pipeline(trainer: Trainer, checkpoint: Checkpoint | None, stop: StopRequ
     metrics = JsonLog.continued(run.metrics, state.updates if checkpoint else -1)
     samples = JsonLog.continued(run.samples, state.updates if checkpoint else -1)
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
-    measuring = Measuring(config, plan, model, encoder, held_out, accelerator, trainer.folders, metrics, samples, progress)
+    measuring = Measuring(
+        config, plan, model, encoder, held_out, accelerator, trainer.folders, metrics, samples, progress
+    )
     curve = learning_rate_curve(config, plan)
 
     def save(now: TrainState, resumable: bool, milestone: bool) -> None:
@@ -169,12 +177,15 @@ def _prepare(config: ExperimentConfig, folders: list[Path], say: Callable[[str],
     )
 
 
-def _course(config: ExperimentConfig, corpus: PreparedCorpus, encoder: TextEncoder) -> tuple[Course, dict[str, TokenStream]]:
+def _course(
+    config: ExperimentConfig, corpus: PreparedCorpus, encoder: TextEncoder
+) -> tuple[Course, dict[str, TokenStream]]:
     def stream(source: Any, side: str) -> TokenStream:
         return TokenStream(source.name, source.folder, side, source.manifest, encoder.bytes_per_token)
 
     windows = [
-        Windows(stream(source, "train"), config.data.context, config.data.documents) for source in corpus.sources
+        Windows(stream(source, "train"), config.data.context, config.data.documents)
+        for source in corpus.sources
     ]
     total = sum(len(source.stream) for source in windows)
     if total < config.data.context + 1:
@@ -182,7 +193,9 @@ def _course(config: ExperimentConfig, corpus: PreparedCorpus, encoder: TextEncod
             f"corpus: its training part has {total:,} tokens, and one window needs {config.data.context + 1:,} "
             "(data.context + 1). Add text or shorten data.context."
         )
-    held_out = [source for source in (corpus.held_out or corpus.sources) if "validation" in source.manifest["splits"]]
+    held_out = [
+        source for source in (corpus.held_out or corpus.sources) if "validation" in source.manifest["splits"]
+    ]
     course = Course(
         windows,
         seed=config.seed_of("data"),
@@ -211,7 +224,7 @@ def _build_model(config: ExperimentConfig, encoder: TextEncoder) -> PreTrainedMo
     generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
     config.initialization.initialize(model, generator)
     if config.training.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
     return model
 
 
@@ -236,7 +249,9 @@ def _record(trainer: Trainer, corpus: PreparedCorpus, plan: RunPlan) -> None:
         (run.tokenizer / file.name).write_bytes(file.read_bytes())
 
 
-def _checkpoint_facts(config: ExperimentConfig, corpus: PreparedCorpus, plan: RunPlan, run_id: str) -> dict[str, Any]:
+def _checkpoint_facts(
+    config: ExperimentConfig, corpus: PreparedCorpus, plan: RunPlan, run_id: str
+) -> dict[str, Any]:
     recipe = config.resolved()
     return {
         "run_id": run_id,
@@ -269,7 +284,9 @@ def _due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:
     return Due(
         evaluation=lambda before, now: measuring.is_due(before, now, milestone.falls_on(before, now)),
         milestone=milestone,
-        resumable_milestone=table([point for rule, points in rules if rule.kind == "resumable" for point in points]),
+        resumable_milestone=table(
+            [point for rule, points in rules if rule.kind == "resumable" for point in points]
+        ),
         rolling=table([], config.checkpoints.rolling),
         logging=table([], config.logging.every),
     )
@@ -298,4 +315,3 @@ def _say_goodbye(
     say(f"finished: {folder / 'checkpoints' / str(checkpoints.last_good)}")
     prompt = trainer.config.samples.prompts[0] if trainer.config.samples else "The"
     say(f'  next: model-foundry generate {folder} "{prompt}"')
-

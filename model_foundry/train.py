@@ -1,7 +1,7 @@
 """The contract: ``accelerate launch -m model_foundry.train RECIPE [a.b=c ...] [--resume-from ...]``.
 
-Also reached by ``python -m model_foundry.train``, ``torchrun -m model_foundry.train`` and ``model-foundry train``.
-The recipe is checked before anything heavy is imported.
+Also reached by ``python -m model_foundry.train``, ``torchrun -m model_foundry.train`` and ``model-foundry
+train``. The recipe is checked before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="values that replace the recipe's")
     parser.add_argument("--run-dir", metavar="PATH", help="the run's folder (default: runs/<name>)")
     parser.add_argument(
-        "--resume-from", metavar="latest|RUN|CHECKPOINT", help="go on from the newest checkpoint that holds, or one"
+        "--resume-from",
+        metavar="latest|RUN|CHECKPOINT",
+        help="go on from the newest checkpoint that holds, or one",
     )
     parser.add_argument(
         "--accept-changes",
@@ -46,7 +48,9 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         help="resume although this key of the recipe changed since the checkpoint",
     )
     parser.add_argument(
-        "--allow-custom-code", action="store_true", help="let 'type: my_lab.part' in the recipe import your own module"
+        "--allow-custom-code",
+        action="store_true",
+        help="let 'type: my_lab.part' in the recipe import your own module",
     )
     return parser
 
@@ -77,8 +81,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
         _tell(error)
         status = error.exit_status
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter), so the
-        # processes of a group flush and leave without the shutdown.
+        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter),
+        # so the processes of a group flush and leave without the shutdown.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -1,4 +1,7 @@
-"""The pipeline of a run, in order: corpus, model, plan, loop; each step takes only what those above returned."""
+"""The pipeline of a run, in order: corpus, model, plan, loop.
+
+Each step takes only what those above returned.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +50,14 @@ class Trainer:
 
     Args:
         config: The checked recipe.
-        base_dir: Where relative paths of the recipe are looked for first, and where ``runs/`` lies; the working
+        base_dir: Where relative paths of the recipe are looked for first, and where ``runs/`` lies; the
+        working
             folder where not given.
         run_dir: The run's folder; ``base_dir/runs/<name>`` where not given.
         resume_from: ``latest``, a run folder or a checkpoint folder; None starts a new run.
         recipe: The recipe as it was given, to be stored in the run.
-        accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the trajectory.
+        accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the
+        trajectory.
     """
 
     def __init__(
@@ -206,6 +211,7 @@ def _as_known(error: BaseException) -> ModelFoundryError:
             reason="out_of_memory",
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-        return ResourceError(f"{error.filename or 'the run folder'}: {error.strerror}. Free some space and resume.")
+        return ResourceError(
+            f"{error.filename or 'the run folder'}: {error.strerror}. Free some space and resume."
+        )
     return ModelFoundryError(f"{type(error).__name__}: {text}")
-

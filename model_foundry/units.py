@@ -1,7 +1,7 @@
 """Numbers as people write them: ``100M``, ``2B tokens``, ``10 epochs``, ``1%``.
 
-A ``Duration`` is an amount of training in one of the clock's units; a bare number means updates. ``%`` means a share
-of the whole run. Multipliers are decimal (k, M, B, T), since they count tokens and words, not memory.
+A ``Duration`` is an amount of training in one of the clock's units; a bare number means updates. ``%`` means
+a share of the whole run. Multipliers are decimal (k, M, B, T), since they count tokens and words, not memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Unit = Literal["updates", "tokens", "words", "bytes", "documents", "epochs", "%"]
@@ -100,7 +106,8 @@ class Duration:
         if isinstance(value, Duration):
             return value
         problem = PydanticCustomError(
-            "duration", "expected an amount of training such as 2000 updates, 100M tokens, 100M words, 10 epochs or 2%"
+            "duration",
+            "expected an amount of training such as 2000 updates, 100M tokens, 100M words, 10 epochs or 2%",
         )
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise problem
@@ -131,8 +138,13 @@ class Duration:
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": ["integer", "string"], "description": "an amount of training: 2000, 100M tokens, 10 epochs, 2%"}
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {
+            "type": ["integer", "string"],
+            "description": "an amount of training: 2000, 100M tokens, 10 epochs, 2%",
+        }
 
 
 def _positive(duration: Duration) -> Duration:

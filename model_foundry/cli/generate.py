@@ -35,10 +35,12 @@ def add_to(app: typer.Typer) -> None:
         from model_foundry.corpus.encoder import TextEncoder
         from model_foundry.evaluation._generation import continue_ids
 
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         checkpoint = newest_checkpoint(run)
         encoder = TextEncoder(checkpoint)
-        model = AutoModelForCausalLM.from_pretrained(checkpoint, local_files_only=True, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            checkpoint, local_files_only=True, dtype=torch.float32
+        ).eval()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         ids = continue_ids(
             model.to(device),
@@ -55,7 +57,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """Return ``path`` where it is a checkpoint or Hugging Face folder, else the newest checkpoint of that run.
+    """Return ``path`` where it is a checkpoint or Hugging Face folder, else the newest checkpoint of that
+    run.
 
     Raises:
         CheckpointError: When there is neither.
@@ -66,5 +69,7 @@ def newest_checkpoint(path: Path) -> Path:
         return path
     found = published(path / "checkpoints")
     if not found:
-        raise CheckpointError(f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them.")
+        raise CheckpointError(
+            f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them."
+        )
     return found[0]

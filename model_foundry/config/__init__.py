@@ -1,1 +1,4 @@
-"""What a person may ask for: recipes, their schema, and the numbers that follow from them."""
+"""What a person may ask for.
+
+The recipe's schema, its loader and checks, and the plan that follows from it.
+"""

@@ -47,6 +47,7 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters",
 }
 _OF_THE_FIELD = {"list_type", "tuple_type", "model_type", "missing"}
+_HAS_LENGTH = re.compile(r"a list of \d")
 _LONGEST = 400
 
 
@@ -135,12 +136,13 @@ def _expected(details: ErrorDetails, path: Path, recipe: Any) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "missing_type":
         return f"one of {context['known']}"
-    if kind in _OF_THE_FIELD:
-        field = field_at(recipe, path)
-        if field and (words := described(field.annotation)):
-            return words
+    field = field_at(recipe, path)
+    words = described(field.annotation) if field else ""
+    if words and (kind in _OF_THE_FIELD or (kind in ("too_short", "too_long") and _HAS_LENGTH.match(words))):
+        return words
     if kind in _EXPECTED:
-        return _EXPECTED[kind].format(**context)
+        plain = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
+        return _EXPECTED[kind].format(**plain)
     said = _said(details)
     return said.removeprefix("expected ") if said.startswith("expected ") else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ def shown(value: Any) -> str:
         return "a section"
     if isinstance(value, str):
         return "what looks like a secret" if holds_secret(value) else f"'{printable(value)}'"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     return str(value)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from model_foundry.config._problems import Path, dotted
 from model_foundry.config._sections import keys_of, section_at, sections
+from model_foundry.parts import Part
 
 # What other frameworks, and people, call our keys. Only keys that exist are suggested.
 _RENAMED = {
@@ -36,8 +37,7 @@ _RENAMED = {
     "optimizer.betas": "adam_beta1 adam_beta2 beta1 beta2",
     "optimizer.eps": "adam_epsilon",
     "optimizer.weight_decay": "decay wd",
-    "schedule": "learning_rate_schedule lr_schedule lr_scheduler scheduler",
-    "schedule.type": "lr_scheduler_type",
+    "schedule": "learning_rate_schedule lr_schedule lr_scheduler scheduler lr_scheduler_type",
     "schedule.warmup": "warmup_iters warmup_ratio warmup_steps",
     "schedule.floor": "final_lr min_lr min_lr_ratio",
     "training.duration": (
@@ -68,6 +68,8 @@ def suggestion(key: str, section: Path, recipe: Any) -> str | None:
     word = key.strip().lower().replace("-", "_").replace(" ", "_")
     here = section_at(recipe, section)
     own = list(keys_of(here)) if here else []
+    if here and issubclass(here, Part):
+        own.append("type")
     if word in own:
         return word
     elsewhere = [
@@ -75,16 +77,17 @@ def suggestion(key: str, section: Path, recipe: Any) -> str | None:
         for path, described in sections(recipe)
         if path != section
         for known in keys_of(described)
-        if known != "type"
     ]
     target = RENAMED.get(word, "")
     if target in {dotted((*section, known)) for known in own} | {dotted(path) for path, _ in elsewhere}:
         return _relative(target, section)
     near = max(own, key=lambda known: _likeness(word, known), default="")
+    if near and _is_one_slip(word, near):
+        return near
     exact = next((path for path, known in elsewhere if known == word), None)
     if exact:
         return dotted(exact)
-    if near and (_likeness(word, near) >= 0.6 or _is_one_slip(word, near)):
+    if near and _likeness(word, near) >= 0.6:
         return near
     far, known = max(elsewhere, key=lambda item: _likeness(word, item[1]), default=((), ""))
     return dotted(far) if len(word) > 3 and _likeness(word, known) >= 0.75 else None

@@ -230,6 +230,8 @@ class _Reader:
 
     def node(self, event: Any, stream: Iterator[Any], key_place: Place | None) -> Node:
         place = self.place(event.start_mark)
+        if key_place and isinstance(event, yaml_events.ScalarEvent) and not event.value and not event.style:
+            place = key_place  # nothing was written; the parser would name the next line
         value: Any
         if isinstance(event, yaml_events.ScalarEvent):
             value = self.scalar(event)

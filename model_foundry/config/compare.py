@@ -33,13 +33,16 @@ class Change:
 def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """Return the differences of two resolved recipes, in the order of their keys.
 
-    ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the trajectory;
-    so does the duration, except under a schedule that does not depend on it.
+    ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the
+    trajectory; so does the duration, except under a schedule that does not depend on it.
     """
     old, new = dict(_leaves(then)), dict(_leaves(now))
     changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
     lasting = _is_independent_of_duration(then) and _is_independent_of_duration(now)
-    return [Change(key, old.get(key, _MISSING), new.get(key, _MISSING), _meaning(key, lasting)) for key in sorted(changed)]
+    return [
+        Change(key, old.get(key, _MISSING), new.get(key, _MISSING), _meaning(key, lasting))
+        for key in sorted(changed)
+    ]
 
 
 def refuse_changes(changes: list[Change], accepted: tuple[str, ...], where: str) -> None:
@@ -54,17 +57,23 @@ def refuse_changes(changes: list[Change], accepted: tuple[str, ...], where: str)
         CheckpointError: Naming every difference that stands in the way, and what to do about it.
     """
     identity = [change for change in changes if change.meaning == "identity"]
-    trajectory = [change for change in changes if change.meaning == "trajectory" and not _is_under(change.key, accepted)]
+    trajectory = [
+        change for change in changes if change.meaning == "trajectory" and not _is_under(change.key, accepted)
+    ]
     lines = []
     if identity:
         lines += [f"  {change}" for change in identity]
-        lines.append("  These make it another run: restore them to resume this one, or start a new run folder.")
+        lines.append(
+            "  These make it another run: restore them to resume this one, or start a new run folder."
+        )
     if trajectory:
         lines += [f"  {change}" for change in trajectory]
         keys = " ".join(f"--accept-changes {change.key}" for change in trajectory)
         lines.append(f"  These change the trajectory from here on. To accept that: {keys}")
     if lines:
-        raise CheckpointError(f"{where} belongs to another recipe:\n" + "\n".join(lines), reason="recipe_changed")
+        raise CheckpointError(
+            f"{where} belongs to another recipe:\n" + "\n".join(lines), reason="recipe_changed"
+        )
 
 
 def _meaning(key: str, duration_is_free: bool) -> Meaning:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from model_foundry.config import _problems as problems
 from model_foundry.config._dump import dump_recipe
@@ -15,6 +16,7 @@ from model_foundry.config._explain import explain, find, secrets
 from model_foundry.config._files import RecipeReader, Unreadable, built_in_recipes, find_recipe, read_text
 from model_foundry.config._merge import apply_overrides
 from model_foundry.config._problems import Problem, recipe_error
+from model_foundry.config._sections import keys_of
 from model_foundry.config._yaml import COMMAND_LINE, Node, Place
 from model_foundry.config.check import Finding, check_rules, not_yet
 from model_foundry.config.schema import ExperimentConfig
@@ -79,11 +81,8 @@ def _check(root: Node) -> tuple[ExperimentConfig | None, list[Problem]]:
     """Return the recipe, or else its problems, rules across fields included as far as they can be told."""
     refused = [_placed(finding, root) for finding in not_yet(root.plain())]
     config, wrong = _validate(root)
-    rest = config
-    if rest is None:  # judge the rules by what is left when the wrong entries are taken out
-        rest, _ = _validate(_without(root, [problem.path for problem in wrong]))
     told = [problem.path for problem in (*refused, *wrong)]
-    rules = check_rules(rest) if rest else []
+    rules = check_rules(config) if config else _rules_of_the_rest(_without(root, told))
     broken = [_placed(rule, root) for rule in rules if not _overlap((rule.path, *rule.read), told)]
     hidden = [problem.path for problem in refused]
     found = [*refused, *broken, *(item for item in (*wrong, *secrets(root)) if not _below(item.path, hidden))]
@@ -95,6 +94,24 @@ def _validate(root: Node) -> tuple[ExperimentConfig | None, list[Problem]]:
         return ExperimentConfig.model_validate(root.plain()), []
     except ValidationError as error:
         return None, explain(error, root)
+
+
+def _rules_of_the_rest(root: Node) -> list[Finding]:
+    """Judge the rules by the sections that hold once the wrong entries are taken out."""
+    values, right = {}, set()
+    for key, field in keys_of(ExperimentConfig).items():
+        try:
+            if key in root.value:
+                accepted: Any = Annotated[
+                    field.annotation, *field.metadata, key
+                ]  # at least one, as Python demands
+                values[key] = TypeAdapter(accepted).validate_python(root.value[key].plain())
+            elif field.is_required():
+                continue
+        except ValidationError:
+            continue
+        right.add(key)
+    return check_rules(ExperimentConfig.model_construct(**values), right)
 
 
 def _placed(finding: Finding, root: Node) -> Problem:

@@ -81,11 +81,13 @@ class RunPlan:
         return asdict(self)
 
 
-def resolve_updates(duration: Duration, corpus: CorpusFacts, tokens_per_update: int, *, total: int | None) -> int:
+def resolve_updates(
+    duration: Duration, corpus: CorpusFacts, tokens_per_update: int, *, total: int | None
+) -> int:
     """Return the first update at or past ``duration``.
 
-    Epochs count exactly, since an update never spans them. Tokens count whole epochs and then full updates; words,
-    bytes and documents become tokens by the corpus's mean per target.
+    Epochs count exactly, since an update never spans them. Tokens count whole epochs and then full updates;
+    words, bytes and documents become tokens by the corpus's mean per target.
     """
     amount = duration.amount
     if duration.unit == "updates":
@@ -101,7 +103,9 @@ def resolve_updates(duration: Duration, corpus: CorpusFacts, tokens_per_update: 
             "documents": corpus.documents,
         }[duration.unit]
         if each_epoch == 0:
-            raise RecipeError(f"a length in {duration.unit} ({duration}) cannot be met: the corpus holds none.")
+            raise RecipeError(
+                f"a length in {duration.unit} ({duration}) cannot be met: the corpus holds none."
+            )
         whole_epochs, rest = divmod(amount, each_epoch)
         rest_tokens = rest * corpus.targets / each_epoch
         last = min(math.ceil(rest_tokens / tokens_per_update), corpus.updates)
@@ -173,4 +177,3 @@ def _micro_batch_size(config: ExperimentConfig, processes: int) -> int:
             f"{share} (batch_size {training.batch_size} over {processes} processes). Lower it to {share} or less."
         )
     return training.micro_batch_size
-

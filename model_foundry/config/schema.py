@@ -6,8 +6,9 @@ Every model is frozen and refuses unknown keys. Derived numbers are not here but
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
@@ -21,7 +22,7 @@ from model_foundry.model import Architecture
 from model_foundry.model.initialization import Initialization
 from model_foundry.objective import Objective
 from model_foundry.optim import Optimizer
-from model_foundry.parts import PartOf, Settings, find_part
+from model_foundry.parts import Part, PartOf, Settings, find_part
 from model_foundry.schedule import Schedule
 from model_foundry.seeds import derive_seed
 from model_foundry.tokenizer import Tokenizer
@@ -29,7 +30,13 @@ from model_foundry.tracking import Tracker
 from model_foundry.units import Count, Duration, Interval, Time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
 
 
 def _check_name(name: str) -> str:
@@ -38,7 +45,7 @@ def _check_name(name: str) -> str:
         raise PydanticCustomError(
             "name",
             "expected 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit "
-            "(and {{seed}} where the seed shall stand)",
+            "(and {seed} where the seed shall stand)",
         )
     return name
 
@@ -84,7 +91,7 @@ class Data(Settings):
     """Tokens a window."""
 
     documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
-    """concatenate: one stream, attention crosses documents. isolate: no attention or loss across. pad: one a row."""
+    """concatenate: attention crosses documents. isolate: no attention or loss across them. pad: one a row."""
 
     order: Literal["shuffle_each_epoch", "shuffle_once", "sequential"] = "shuffle_each_epoch"
     """Order in which the windows of an epoch are shown."""
@@ -163,8 +170,8 @@ class Logging(Settings):
     """Write the log file as one JSON object a line."""
 
 
-def _default(contract: type, name: str, **fields: object) -> object:
-    return lambda: find_part(contract, name)(**fields)  # type: ignore[type-var]
+def _default(contract: type[Part], name: str, **fields: Any) -> Callable[[], Any]:
+    return lambda: find_part(contract, name)(**fields)
 
 
 class ExperimentConfig(Settings):
@@ -183,24 +190,16 @@ class ExperimentConfig(Settings):
     """Seeds of single purposes."""
 
     corpus: Corpus
-    tokenizer: PartOf[Tokenizer] = Field(default_factory=_default(Tokenizer, "byte_bpe"))  # type: ignore[arg-type]
+    tokenizer: PartOf[Tokenizer] = Field(default_factory=_default(Tokenizer, "byte_bpe"))
     data: Data = Data()
     model: PartOf[Architecture]
-    initialization: PartOf[Initialization] = Field(
-        default_factory=_default(Initialization, "gpt2")  # type: ignore[arg-type]
-    )
-    objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))  # type: ignore[arg-type]
-    optimizer: PartOf[Optimizer] = Field(
-        default_factory=_default(Optimizer, "adamw", learning_rate=1e-3)  # type: ignore[arg-type]
-    )
-    schedule: PartOf[Schedule] = Field(
-        default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%")  # type: ignore[arg-type]
-    )
+    initialization: PartOf[Initialization] = Field(default_factory=_default(Initialization, "gpt2"))
+    objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))
+    optimizer: PartOf[Optimizer] = Field(default_factory=_default(Optimizer, "adamw", learning_rate=1e-3))
+    schedule: PartOf[Schedule] = Field(default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%"))
     training: Training
     checkpoints: Checkpoints = Checkpoints()
-    evaluation: list[PartOf[Evaluator]] = Field(
-        default_factory=lambda: [find_part(Evaluator, "perplexity")()]  # type: ignore[type-abstract]
-    )
+    evaluation: list[PartOf[Evaluator]] = Field(default_factory=lambda: [_default(Evaluator, "perplexity")()])
     samples: Samples | None = None
     logging: Logging = Logging()
     tracking: list[PartOf[Tracker]] = Field(default_factory=list)
@@ -218,5 +217,3 @@ class ExperimentConfig(Settings):
     def resolved(self) -> dict[str, object]:
         """The whole recipe as plain values, defaults filled in; reading it back gives an equal recipe."""
         return self.model_dump(mode="json", by_alias=True)
-
-

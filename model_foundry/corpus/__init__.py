@@ -1,9 +1,10 @@
 """Raw text to token shards on disk; what leaves each stage:
 
-    source (``source/<type>.py``)   documents as text, in a fixed order, from fingerprinted files
-    split                           each document (or the end of the text) on the training or the validation side
-    tokenizer                       a folder that AutoTokenizer loads, trained on the training side only
-    prepare (``prepare.py``)        per source: token shards, document table, manifest; in a content-addressed cache
+source (``source/<type>.py``)   documents as text, in a fixed order, from fingerprinted files
+split                           each document (or the end of the text) on the training or the validation side
+tokenizer                       a folder that AutoTokenizer loads, trained on the training side only
+prepare (``prepare.py``)        per source: token shards, document table, manifest; in a content-addressed
+cache
 """
 
 from __future__ import annotations

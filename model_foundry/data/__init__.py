@@ -1,7 +1,7 @@
 """Token shards to batches; what leaves each stage:
 
-    stream (``stream.py``)    one side of one source as a memory-mapped row of tokens, with its documents
-    windows (``windows.py``)  the spans that one forward pass sees, numbered, each target in exactly one of them
-    order (``order.py``)      position of the run -> (source, window): a pure function of seed, epoch and position
-    loader (``loader.py``)    update -> micro-batches of tensors, for any number of processes and workers
+stream (``stream.py``)    one side of one source as a memory-mapped row of tokens, with its documents
+windows (``windows.py``)  the spans that one forward pass sees, numbered, each target in exactly one of them
+order (``order.py``)      position of the run -> (source, window): a pure function of seed, epoch and position
+loader (``loader.py``)    update -> micro-batches of tensors, for any number of processes and workers
 """

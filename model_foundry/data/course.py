@@ -1,7 +1,7 @@
 """The course of a run through its data: update -> positions -> windows of sources, and back.
 
-A position counts the windows that a run has been shown, from 0 on; padding has none. An update never spans epochs, so
-the last one of an epoch is shorter. Nothing here depends on processes, workers or micro-batches.
+A position counts the windows that a run has been shown, from 0 on; padding has none. An update never spans
+epochs, so the last one of an epoch is shorter. Nothing here depends on processes, workers or micro-batches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Course:
     def __init__(self, windows: list[Windows], *, seed: int, mode: OrderMode, batch_size: int) -> None:
         self.windows = windows
         self.batch_size = batch_size
-        self._ends = np.cumsum([source.count for source in windows]).tolist()
+        self._ends: list[int] = np.cumsum([source.count for source in windows]).tolist()
         self.windows_per_epoch: int = self._ends[-1]
         self.updates_per_epoch = -(-self.windows_per_epoch // batch_size)
         self._order = Order(self.windows_per_epoch, seed, mode)

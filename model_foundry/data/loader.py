@@ -1,7 +1,9 @@
-"""Update -> micro-batches of tensors: the same windows in the same updates for any number of processes and workers.
+"""Update -> micro-batches of tensors: the same windows in the same updates for any number of processes and
+workers.
 
-The sampler deals the windows of an update into micro-batches, always as many for each process; ``accelerator.prepare``
-hands every process its own. Slots that an update's windows do not fill hold ``PADDING``: a row without targets.
+The sampler deals the windows of an update into micro-batches, always as many for each process;
+``accelerator.prepare`` hands every process its own. Slots that an update's windows do not fill hold
+``PADDING``: a row without targets.
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ def rounds(num_windows: int, micro_batch_size: int, processes: int) -> int:
 
 
 class UpdateSampler(Sampler[list[int]]):
-    """Yields the micro-batches of updates ``start`` to ``stop``: for each round, one for each process in turn.
+    """Yields the micro-batches of updates ``start`` to ``stop``: for each round, one for each process in
+    turn.
 
-    It has no ``batch_size`` (micro-batches differ in length) and says ``drop_last``, so that Accelerate deals the
-    micro-batches out and neither drops nor repeats any.
+    It has no ``batch_size`` (micro-batches differ in length) and says ``drop_last``, so that Accelerate deals
+    the micro-batches out and neither drops nor repeats any.
     """
 
     drop_last = True
 
-    def __init__(self, course: Course, *, start: int, stop: int, micro_batch_size: int, processes: int) -> None:
+    def __init__(
+        self, course: Course, *, start: int, stop: int, micro_batch_size: int, processes: int
+    ) -> None:
         self._course = course
         self._updates = range(start, stop)
         self._micro_batch_size = micro_batch_size
@@ -108,7 +113,7 @@ def build_loader(course: Course, sampler: UpdateSampler, *, workers: int, seed: 
         WindowDataset(course),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_is,
+        collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives a batch, not a list
         generator=torch.Generator().manual_seed(seed),
         pin_memory=torch.cuda.is_available(),
         **options,

@@ -1,8 +1,9 @@
 """Position of the run -> which window stands there: a pure function of (data seed, epoch, position).
 
-Nothing is stored: a permutation of n windows is a keyed bijection on the next power of two (a Feistel network; Luby
-and Rackoff 1988), walked until it lands below n (Black and Rogaway 2002, "Ciphers with arbitrary finite domains",
-section 4). Seeking costs the same anywhere and memory does not grow with the corpus.
+Nothing is stored: a permutation of n windows is a keyed bijection on the next power of two (a Feistel
+network; Luby and Rackoff 1988), walked until it lands below n (Black and Rogaway 2002, "Ciphers with
+arbitrary finite domains", section 4). Seeking costs the same anywhere and memory does not grow with the
+corpus.
 """
 
 from __future__ import annotations

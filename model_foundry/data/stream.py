@@ -22,12 +22,18 @@ class TokenStream:
         folder: The prepared source's folder.
         side: ``train`` or ``validation``.
         manifest: The prepared source's manifest.
-        bytes_per_token: UTF-8 bytes of text that each id stands for, or None where ids do not tell; then bytes
+        bytes_per_token: UTF-8 bytes of text that each id stands for, or None where ids do not tell; then
+        bytes
             within a document are taken as evenly spread over its tokens.
     """
 
     def __init__(
-        self, name: str, folder: Path, side: str, manifest: dict[str, Any], bytes_per_token: npt.NDArray[Any] | None
+        self,
+        name: str,
+        folder: Path,
+        side: str,
+        manifest: dict[str, Any],
+        bytes_per_token: npt.NDArray[Any] | None,
     ) -> None:
         facts = manifest["splits"][side]
         self.name = name
@@ -100,4 +106,5 @@ class TokenStream:
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
     # A plain view of the mapping: slicing np.memmap objects costs several times as much.
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    return mapped

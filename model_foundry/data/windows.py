@@ -1,8 +1,8 @@
 """The spans that one forward pass sees: numbered, each target in exactly one of them, nothing dropped.
 
 A window of context C starting at token ``start`` has the inputs ``start .. stop - 2`` and the targets
-``start + 1 .. stop - 1``, with ``stop - start <= C + 1``: neighbours share one token, which is the last target of one
-and the first input of the next. So every token after the first is a target exactly once.
+``start + 1 .. stop - 1``, with ``stop - start <= C + 1``: neighbours share one token, which is the last
+target of one and the first input of the next. So every token after the first is a target exactly once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _COARSE = 1024
 class Windows:
     """The windows of one stream.
 
-    ``concatenate`` and ``isolate`` cut the stream at multiples of the context. ``pad`` gives each document rows of
-    its own, long ones split; it keeps one number for every 1,024 documents in memory.
+    ``concatenate`` and ``isolate`` cut the stream at multiples of the context. ``pad`` gives each document
+    rows of its own, long ones split; it keeps one number for every 1,024 documents in memory.
     """
 
     def __init__(self, stream: TokenStream, context: int, documents: Documents) -> None:
@@ -37,7 +37,10 @@ class Windows:
 
     @property
     def num_targets(self) -> int:
-        """Targets of an epoch: every token after the first of the stream (``isolate``, ``pad``: of a document)."""
+        """Targets of an epoch: every token after the first of the stream (``isolate``, ``pad``.
+
+        Of a document).
+        """
         firsts = 1 if self.documents == "concatenate" else self.stream.num_documents
         return max(0, len(self.stream) - firsts)
 
@@ -68,8 +71,8 @@ class Windows:
     def exposure(self, window: int) -> npt.NDArray[np.int64]:
         """Return what a window adds to the clock: targets, words, bytes, documents.
 
-        Words and bytes are those of the tokens that are new in it: its targets, and the very first token of a stream
-        (``pad``: of a document), which is nobody's target. So an epoch adds up to the whole corpus.
+        Words and bytes are those of the tokens that are new in it: its targets, and the very first token of a
+        stream (``pad``: of a document), which is nobody's target. So an epoch adds up to the whole corpus.
         """
         start, stop = self.span(window)
         begins = start == 0
@@ -81,7 +84,8 @@ class Windows:
         if self.documents == "isolate":
             targets -= len(self.boundaries(start, stop))
         return np.array(
-            [targets, stream.words(new, stop), stream.bytes(new, stop), stream.documents(new, stop)], dtype=np.int64
+            [targets, stream.words(new, stop), stream.bytes(new, stop), stream.documents(new, stop)],
+            dtype=np.int64,
         )
 
     def boundaries(self, start: int, stop: int) -> npt.NDArray[np.int64]:

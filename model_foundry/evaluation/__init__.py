@@ -50,4 +50,7 @@ class Evaluator(Part):
 
     @abstractmethod
     def evaluate(self, subject: Subject, folders: list[Path]) -> dict[str, float]:
-        """Return the measures of ``subject``; with several processes each may do a share, and all return the whole."""
+        """Return the measures of ``subject``.
+
+        With several processes each may do a share, and all return the whole.
+        """

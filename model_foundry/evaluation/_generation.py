@@ -39,7 +39,9 @@ def continue_ids(
         if temperature == 0:
             chosen = int(logits_V.argmax())
         else:
-            probabilities_V, order_V = torch.softmax(logits_V / temperature, 0).sort(descending=True, stable=True)
+            probabilities_V, order_V = torch.softmax(logits_V / temperature, 0).sort(
+                descending=True, stable=True
+            )
             outside_V = probabilities_V.cumsum(0) - probabilities_V >= top_p
             probabilities_V[outside_V] = 0
             chosen = int(order_V[torch.multinomial(probabilities_V, 1, generator=generator)])

@@ -21,11 +21,12 @@ class Perplexity(Evaluator):
     """Loss over the whole held-out text, in non-overlapping windows of the training context."""
 
     def evaluate(self, subject: Subject, folders: list[Path]) -> dict[str, float]:
-        """Return ``loss`` (nats a token), ``perplexity`` and ``bits_per_byte``, over all sources and for each.
+        """Return ``loss`` (nats a token), ``perplexity`` and ``bits_per_byte``, over all sources and for
+        each.
 
         The loss counts every target, ends of documents included. Bits per byte is
-        ``sum(nats) / (ln 2 * sum(bytes))`` over the UTF-8 bytes of the targets' source text; ends of documents are in
-        neither sum, since they stand for no text.
+        ``sum(nats) / (ln 2 * sum(bytes))`` over the UTF-8 bytes of the targets' source text; ends of
+        documents are in neither sum, since they stand for no text.
 
         Raises:
             DataError: When nothing is held out.
@@ -34,7 +35,9 @@ class Perplexity(Evaluator):
 
         sums = {name: _sums(subject, stream) for name, stream in subject.held_out.items()}
         if not sums:
-            raise DataError("evaluation perplexity: nothing is held out. Set corpus.validation.fraction above 0.")
+            raise DataError(
+                "evaluation perplexity: nothing is held out. Set corpus.validation.fraction above 0."
+            )
         results = _measures(torch.stack(list(sums.values())).sum(0))
         if len(sums) > 1:
             for name, source in sums.items():
@@ -57,7 +60,10 @@ def _sums(subject: Subject, stream: TokenStream) -> torch.Tensor:
         ids, targets = _rows(stream, spans, subject.context)
         logits = subject.model(input_ids=ids.to(subject.device), use_cache=False).logits
         nats = torch.nn.functional.cross_entropy(
-            logits.float().flatten(0, 1), targets.to(subject.device).flatten(), ignore_index=-100, reduction="none"
+            logits.float().flatten(0, 1),
+            targets.to(subject.device).flatten(),
+            ignore_index=-100,
+            reduction="none",
         ).cpu()
         counted = targets.flatten() != -100
         has_text = counted & (targets.flatten() != subject.encoder.eos_id)

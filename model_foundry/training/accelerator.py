@@ -81,4 +81,3 @@ def seed_process(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what shall be seeded
     torch.manual_seed(seed)
-

@@ -1,7 +1,8 @@
 """The state of a run, saved through ``accelerator.save_state`` and published only when complete.
 
-Accelerate writes weights, optimizer and random state; the clock, the recipe and the place in the data are our own
-JSON. The weights are moved beside the model's configuration, so every checkpoint loads with ``from_pretrained``.
+Accelerate writes weights, optimizer and random state; the clock, the recipe and the place in the data are our
+own JSON. The weights are moved beside the model's configuration, so every checkpoint loads with
+``from_pretrained``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ class CheckpointManager:
     """
 
     def __init__(
-        self, folder: Path, accelerator: Accelerator, *, tokenizer: Path, facts: dict[str, Any], keep_resumable: int
+        self,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        tokenizer: Path,
+        facts: dict[str, Any],
+        keep_resumable: int,
     ) -> None:
         self.folder = folder
         self._accelerator = accelerator
@@ -75,7 +82,13 @@ class CheckpointManager:
         return self._last.path.name if self._last else None
 
     def save(
-        self, state: TrainState, model: PreTrainedModel, *, resumable: bool, milestone: bool, record: dict[str, Any]
+        self,
+        state: TrainState,
+        model: PreTrainedModel,
+        *,
+        resumable: bool,
+        milestone: bool,
+        record: dict[str, Any],
     ) -> None:
         """Publish ``checkpoint-<updates>``; called by all ranks, at an update boundary.
 
@@ -103,7 +116,9 @@ class CheckpointManager:
             assert temporary is not None
             self._complete(temporary, model, state, resumable=resumable, milestone=milestone, record=record)
             facts = {"milestone": milestone, "run_id": self._facts["run_id"]}
-            self._last = publish(temporary, state.updates, {**facts, "dropped": [] if resumable else [STATE_FOLDER]})
+            self._last = publish(
+                temporary, state.updates, {**facts, "dropped": [] if resumable else [STATE_FOLDER]}
+            )
             self._verified.add(self._last.path)
             self._prune()
 
@@ -114,7 +129,9 @@ class CheckpointManager:
             if resumable:
                 self._together(lambda: self._accelerator.save_state(state_folder))
             else:
-                self._together(lambda: self._accelerator.save_model(model, state_folder, max_shard_size="1000GB"))
+                self._together(
+                    lambda: self._accelerator.save_model(model, state_folder, max_shard_size="1000GB")
+                )
             self._on_main(finish)
         except (OSError, ManifestError, RuntimeError) as error:
             if main and temporary is not None:
@@ -145,7 +162,9 @@ class CheckpointManager:
         same_topology = record["world_size"] == self._accelerator.num_processes
         if same_topology and record["random_state_sha256"] != _random_state_sha256():
             if self._accelerator.is_main_process:
-                raise CheckpointError(f"{checkpoint.path}: the random state was not restored as it was recorded.")
+                raise CheckpointError(
+                    f"{checkpoint.path}: the random state was not restored as it was recorded."
+                )
         self._last = checkpoint
         self._verified.add(checkpoint.path)
         return state
@@ -177,7 +196,9 @@ class CheckpointManager:
             "milestone": milestone,
             "random_state_sha256": _random_state_sha256(),
         }
-        (temporary / TRAINER_STATE).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        (temporary / TRAINER_STATE).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
+        )
 
     def _prune(self) -> None:
         """Keep the newest resumable states; older ones lose their state, and all but milestones go."""
@@ -217,7 +238,7 @@ class CheckpointManager:
             problem = error
         if self._accelerator.num_processes > 1:
             failed = torch.tensor([problem is not None], dtype=torch.int64, device=self._accelerator.device)
-            if int(self._accelerator.reduce(failed, "sum")) and problem is None:  # type: ignore[arg-type]
+            if int(self._accelerator.reduce(failed, "sum")) and problem is None:
                 problem = ResourceError("another process could not save its part of the checkpoint.")
         if problem is not None:
             raise problem
@@ -243,7 +264,9 @@ def find_checkpoint(folder: Path) -> Checkpoint | None:
             return checkpoint
     if rejected:
         raise CheckpointError(
-            f"{folder}: no usable checkpoint.\n  " + "\n  ".join(rejected) + "\nRestore one of them from a copy; "
+            f"{folder}: no usable checkpoint.\n  "
+            + "\n  ".join(rejected)
+            + "\nRestore one of them from a copy; "
             "a run whose checkpoints are all damaged is never started from scratch by itself."
         )
     return None

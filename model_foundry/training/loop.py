@@ -40,8 +40,8 @@ class Due:
 class TrainingLoop:
     """Runs updates until the plan's last one.
 
-    Model, optimizer and batches are prepared by ``accelerator``; ``batches`` begins at ``state.updates`` and gives
-    ``rounds(update)`` micro-batches an update to this process.
+    Model, optimizer and batches are prepared by ``accelerator``; ``batches`` begins at ``state.updates`` and
+    gives ``rounds(update)`` micro-batches an update to this process.
     """
 
     accelerator: Accelerator
@@ -87,7 +87,9 @@ class TrainingLoop:
                 return self.state
             if stop_reason is not None:
                 self.stop.acknowledge()
-                raise Preempted(f"stopped by {stop_reason} after update {self.state.updates}; the state is saved.")
+                raise Preempted(
+                    f"stopped by {stop_reason} after update {self.state.updates}; the state is saved."
+                )
             before = self.state
             stop_reason = self.update()
 
@@ -104,9 +106,13 @@ class TrainingLoop:
         milestone = self.due.milestone.falls_on(before, self.state)
         rolling = self.due.rolling.falls_on(before, self.state)
         if milestone or rolling or must or before is None:
-            resumable = must or rolling or self.due.resumable_milestone.falls_on(before, self.state) or before is None
+            resumable = (
+                must or rolling or self.due.resumable_milestone.falls_on(before, self.state) or before is None
+            )
             self.metrics.sync()
-            self.save(self.state, resumable, milestone or before is None or self.state.updates >= self.updates)
+            self.save(
+                self.state, resumable, milestone or before is None or self.state.updates >= self.updates
+            )
 
     def update(self) -> str | None:
         """Take one optimizer update over all its micro-batches.
@@ -118,18 +124,21 @@ class TrainingLoop:
         number = self.state.updates
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
         exposure, stop_reason = self.agree(micro_batches)
-        # The update's loss is one mean over all its targets; backward averages over processes, hence the factor.
+        # The update's loss is one mean over all its targets; backward averages over processes, hence the
+        # factor.
         scale = self.accelerator.num_processes / max(1, exposure[0])
         nats = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(micro_batches):
-            torch.manual_seed(derive_seed(self.dropout_seed, "dropout", number, index, self.accelerator.process_index))
+            torch.manual_seed(
+                derive_seed(self.dropout_seed, "dropout", number, index, self.accelerator.process_index)
+            )
             is_final = index == len(micro_batches) - 1
             with nullcontext() if is_final else self.accelerator.no_sync(self.model):
                 loss = self.objective.loss(self.model, batch)
                 self.accelerator.backward(loss.total * scale)
             nats += loss.nats
         grad_norm = float(
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)  # type: ignore[arg-type]
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
         )
         if not math.isfinite(grad_norm):
             raise DivergedError(
@@ -154,12 +163,12 @@ class TrainingLoop:
         if self.accelerator.num_processes == 1:
             return mine.tolist(), reason
         flag = torch.tensor([reason is not None], dtype=mine.dtype, device=mine.device)
-        *exposure, asked = self.accelerator.reduce(torch.cat([mine, flag]), "sum").tolist()  # type: ignore[union-attr]
+        *exposure, asked = self.accelerator.reduce(torch.cat([mine, flag]), "sum").tolist()
         return exposure, (reason or "a request to another process") if asked else None
 
     def log(self, exposure: list[int], nats: torch.Tensor, learning_rate: float, grad_norm: float) -> None:
         """Write one line of ``metrics.jsonl``; the loss is that of this update alone."""
-        total = float(self.accelerator.reduce(nats, "sum"))  # type: ignore[arg-type]
+        total = float(self.accelerator.reduce(nats, "sum"))
         line: dict[str, Any] = {
             "update": self.state.updates,
             "tokens": self.state.tokens,

@@ -14,7 +14,10 @@ from model_foundry.manifest import write_atomically
 
 
 class JsonLog:
-    """An append-only file of JSON objects, each with an ``update``; a resumed run cuts it back to where it starts."""
+    """An append-only file of JSON objects, each with an ``update``.
+
+    A resumed run cuts it back to where it starts.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,7 +25,10 @@ class JsonLog:
 
     @classmethod
     def continued(cls, path: Path, update: int) -> JsonLog:
-        """Open the log of a run that goes on after ``update``: what was written of later updates is cut away."""
+        """Open the log of a run that goes on after ``update``.
+
+        What was written of later updates is cut away.
+        """
         if path.exists():
             kept = []
             for line in path.read_text(encoding="utf-8").splitlines():

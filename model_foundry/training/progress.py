@@ -38,9 +38,15 @@ class Progress:
         if self._is_shown and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(20), TextColumn("{task.fields[facts]}"))
+            columns = (
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(20),
+                TextColumn("{task.fields[facts]}"),
+            )
             self._rich = Progress(*columns, transient=False)
-            self._task = self._rich.add_task("", total=self._updates, completed=self._first, facts="first update ...")
+            self._task = self._rich.add_task(
+                "", total=self._updates, completed=self._first, facts="first update ..."
+            )
             self._rich.start()
 
     def update(self, line: dict[str, Any]) -> None:

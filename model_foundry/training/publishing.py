@@ -5,8 +5,8 @@
     .trash-checkpoint-<updates>-<owner>/ being deleted
     rejected-checkpoint-<updates>-*/     a damaged one whose name was needed; kept for a look
 
-``<owner>`` is pid and boot of the writer, so that what a killed process left behind is told from a live one's work.
-A folder's numbers, never its dates, say which is newer.
+``<owner>`` is pid and boot of the writer, so that what a killed process left behind is told from a live one's
+work. A folder's numbers, never its dates, say which is newer.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def published(folder: Path) -> list[Path]:
     """Return the folders named like checkpoints, newest (most updates) first; nothing is verified."""
     if not folder.is_dir():
         return []
-    found = [(int(match.group(1)), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    found = [
+        (int(match.group(1)), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -106,7 +108,8 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
     Args:
         temporary: The folder with all files written.
         updates: Its number.
-        facts: What the manifest shall say beside the files; ``dropped`` names the groups that it does not hold.
+        facts: What the manifest shall say beside the files; ``dropped`` names the groups that it does not
+        hold.
 
     Raises:
         OSError: When the disk refuses; the temporary folder is then the caller's to discard.
@@ -127,7 +130,11 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
 
 def drop_state(checkpoint: Checkpoint) -> None:
     """Turn a resumable checkpoint into one of weights alone; interrupted anywhere, it stays valid."""
-    kept = {name: facts for name, facts in checkpoint.manifest["files"].items() if name.split("/")[0] != STATE_FOLDER}
+    kept = {
+        name: facts
+        for name, facts in checkpoint.manifest["files"].items()
+        if name.split("/")[0] != STATE_FOLDER
+    }
     content = {key: value for key, value in checkpoint.manifest.items() if key != "digest"}
     content |= {"files": kept, "dropped": [STATE_FOLDER]}
     content["digest"] = json_sha256(content)
@@ -150,7 +157,10 @@ def delete(path: Path) -> None:
 
 
 def clean_up(folder: Path) -> None:
-    """Remove what killed processes left half-written or half-deleted; a live process's work is not touched."""
+    """Remove what killed processes left half-written or half-deleted.
+
+    A live process's work is not touched.
+    """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _OWNED.fullmatch(path.name)
         if match and not _is_alive(int(match.group(1)), match.group(2)):

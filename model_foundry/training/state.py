@@ -26,7 +26,10 @@ class TrainState:
     skipped_updates: int = 0
 
     def after(self, exposure: Sequence[int]) -> TrainState:
-        """Return the state after one more update that showed ``exposure``: targets, words, bytes, documents."""
+        """Return the state after one more update that showed ``exposure``.
+
+        Targets, words, bytes, documents.
+        """
         tokens, words, bytes_, documents = exposure
         return replace(
             self,
@@ -45,8 +48,8 @@ class TrainState:
 class Timetable:
     """Points of the run at which something is due, in any unit of the clock.
 
-    A point falls on the first update at or past it, by the exact count. Nothing is remembered: the answer depends on
-    two consecutive states alone, so a resumed run gives the same answers.
+    A point falls on the first update at or past it, by the exact count. Nothing is remembered: the answer
+    depends on two consecutive states alone, so a resumed run gives the same answers.
 
     Args:
         points: Single points.
@@ -56,9 +59,19 @@ class Timetable:
     """
 
     def __init__(
-        self, points: Iterable[Duration], *, every: Duration | None = None, updates: int, updates_per_epoch: int
+        self,
+        points: Iterable[Duration],
+        *,
+        every: Duration | None = None,
+        updates: int,
+        updates_per_epoch: int,
     ) -> None:
-        self._per_unit = {"epochs": Fraction(updates_per_epoch), "%": Fraction(updates, 100), "updates": Fraction(1)}
+        self._per_unit = {
+            "epochs": Fraction(updates_per_epoch),
+            "%": Fraction(updates, 100),
+            "updates": Fraction(1),
+        }
+        points = list(points)
         self._updates = {self._as_updates(point) for point in points if point.unit in self._per_unit}
         self._others = [point for point in points if point.unit not in self._per_unit]
         self._every = every
@@ -70,7 +83,8 @@ class Timetable:
         if self._every is not None and self._interval_ends(before, now):
             return True
         return any(
-            (before is None or getattr(before, point.unit) < point.amount) and getattr(now, point.unit) >= point.amount
+            (before is None or getattr(before, point.unit) < point.amount)
+            and getattr(now, point.unit) >= point.amount
             for point in self._others
         )
 
@@ -80,7 +94,8 @@ class Timetable:
             return True
         amount, unit = self._every.amount, self._every.unit
         if unit in self._per_unit:
-            # The k-th point is the first update at or past k intervals, so intervals between updates do not drift.
+            # The k-th point is the first update at or past k intervals, so intervals between updates do not
+            # drift.
             interval = amount * self._per_unit[unit]
             return math.floor(now.updates / interval) > math.floor(before.updates / interval)
         return getattr(now, unit) // amount > getattr(before, unit) // amount  # type: ignore[no-any-return]

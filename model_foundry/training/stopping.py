@@ -1,6 +1,7 @@
 """Requests to stop: signals, a file that people put into the run, and the time that the recipe allows.
 
-Handlers only set a flag; the loop reads it at update boundaries, agrees on it with all ranks, saves and leaves.
+Handlers only set a flag; the loop reads it at update boundaries, agrees on it with all ranks, saves and
+leaves.
 """
 
 from __future__ import annotations

@@ -22,5 +22,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     folder = Path(path)
     for candidate in (folder, folder / "tokenizer"):
         if (candidate / "tokenizer.json").is_file():
-            return AutoTokenizer.from_pretrained(candidate, local_files_only=True)  # type: ignore[no-any-return]
-    raise CheckpointError(f"{folder}: no tokenizer.json there or in its folder tokenizer/. Name a run or a checkpoint.")
+            return AutoTokenizer.from_pretrained(candidate, local_files_only=True)
+    raise CheckpointError(
+        f"{folder}: no tokenizer.json there or in its folder tokenizer/. Name a run or a checkpoint."
+    )

@@ -1,4 +1,7 @@
-"""Contract for text sources: files that can be fingerprinted, and documents read from them in a fixed order."""
+"""Contract for text sources.
+
+Files that can be fingerprinted, and documents read from them in a fixed order.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import torch
+
+from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
+
+
+def test_a_resumed_log_is_cut_back_to_the_update_it_goes_on_from(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLog(path)
+    for update in (1, 2, 2, 3, 4):
+        log.write({"update": update})
+    log.close()
+    with path.open("a") as file:
+        file.write('{"update": 5, "lo')  # a killed process leaves half a line
+
+    continued = JsonLog.continued(path, 2)
+    continued.write({"update": 3})
+    continued.sync()
+    continued.close()
+
+    assert [json.loads(line)["update"] for line in path.read_text().splitlines()] == [1, 2, 2, 3]
+
+
+def test_a_run_that_begins_anew_has_an_empty_log(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"update": 0}\n')
+
+    JsonLog.continued(path, -1).close()
+
+    assert path.read_text() == ""
+
+
+def test_tokens_a_second_count_the_time_of_updates_alone(monkeypatch):
+    clock = iter([10.0, 12.0, 50.0, 53.0])
+    monkeypatch.setattr("model_foundry.training.metrics.time.monotonic", lambda: next(clock))
+    throughput = Throughput()
+    for tokens in (100, 400):
+        throughput.begin()
+        throughput.end(tokens)
+
+    assert throughput.read() == 100.0
+    assert throughput.read() == 0.0
+
+
+def test_the_peak_of_a_cpu_is_its_resident_memory_in_bytes():
+    assert 10 * 2**20 < peak_memory_bytes(torch.device("cpu")) < 2**40

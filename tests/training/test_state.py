@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from model_foundry.training.state import Timetable, TrainState
+from model_foundry.units import Duration
+
+
+def states(updates: int, tokens_each: int = 10) -> list[TrainState]:
+    found = [TrainState()]
+    for _ in range(updates):
+        found.append(found[-1].after([tokens_each, 7, 40, 1]))
+    return found
+
+
+def falls(table: Timetable, run: list[TrainState]) -> list[int]:
+    return [now.updates for before, now in zip([None, *run], run, strict=False) if table.falls_on(before, now)]
+
+
+def table(*points: str, every: str | None = None, updates: int = 20, per_epoch: int = 8) -> Timetable:
+    interval = Duration.parse(every) if every else None
+    return Timetable(map(Duration.parse, points), every=interval, updates=updates, updates_per_epoch=per_epoch)
+
+
+def test_an_update_adds_what_it_showed():
+    state = TrainState().after([10, 7, 40, 1]).after([5, 3, 20, 0])
+
+    assert state == TrainState(updates=2, tokens=15, words=10, bytes=60, documents=1)
+    assert TrainState(**state.as_json()) == state
+
+
+@pytest.mark.parametrize(
+    ("points", "due"),
+    [
+        (["0", "3", "7 updates"], [0, 3, 7]),
+        (["1 epoch", "1.5 epochs"], [8, 12]),
+        (["10%"], [2]),
+        (["35 tokens"], [4]),
+        (["40 tokens"], [4]),
+        (["15 words"], [3]),
+        (["0 words"], [0]),
+        (["1 document"], [1]),
+        (["100 bytes", "3"], [3]),
+    ],
+)
+def test_a_point_falls_on_the_first_update_at_or_past_it(points, due):
+    assert falls(table(*points), states(12)) == due
+
+
+@pytest.mark.parametrize(
+    ("every", "due"),
+    [
+        ("4", [0, 4, 8, 12]),
+        ("1 epoch", [0, 8]),
+        ("0.5 epochs", [0, 4, 8, 12]),
+        ("25 tokens", [0, 3, 5, 8, 10]),
+        ("10%", [0, 2, 4, 6, 8, 10, 12]),
+    ],
+)
+def test_an_interval_is_due_at_its_multiples_from_the_start_on(every, due):
+    assert falls(table(every=every), states(12)) == due
+
+
+def test_what_is_due_does_not_depend_on_where_a_run_was_resumed():
+    run = states(12)
+    schedule = table("15 words", every="25 tokens")
+
+    whole = falls(schedule, run)
+    resumed = [now.updates for before, now in zip(run[5:], run[6:], strict=False) if schedule.falls_on(before, now)]
+
+    assert [update for update in whole if update > 5] == resumed
