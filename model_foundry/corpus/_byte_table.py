@@ -1,0 +1,79 @@
+"""How many bytes of text each token stands for, read off a tokenizer's description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_KEEPS_ALL_TEXT = {"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}
+
+
+def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, int] | None:
+    """Return the UTF-8 bytes of each id, 0 for special tokens; None where tokens do not add up to the text.
+
+    Only pipelines are accepted that provably keep every byte: BPE without normaliser, over bytes or over characters.
+    An unknown character has 0 bytes in the second kind, since any character may stand behind it.
+
+    Args:
+        description: The content of tokenizer.json.
+        vocabulary: Ids by token, added tokens included.
+    """
+    model = description["model"]
+    altered = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+    if (
+        description["normalizer"] is not None
+        or model["type"] != "BPE"
+        or any(model.get(key) for key in altered)
+    ):
+        return None
+    over_bytes = _splits_into_bytes(description["pre_tokenizer"])
+    if not over_bytes and description["pre_tokenizer"] is not None:
+        return None
+    added = {token["id"]: token for token in description["added_tokens"]}
+    if any((token["lstrip"] or token["rstrip"]) and not token["special"] for token in added.values()):
+        return None
+    signs = _byte_signs() if over_bytes else set()
+    if over_bytes and not signs <= vocabulary.keys():
+        return None
+    table = {}
+    for text, number in vocabulary.items():
+        if number in added:
+            table[number] = 0 if added[number]["special"] else len(text.encode())
+        elif text == model.get("unk_token"):
+            table[number] = 0
+        elif over_bytes:
+            table[number] = len(text) if signs.issuperset(text) else 0
+        else:
+            table[number] = len(text.encode())
+    return table
+
+
+def can_cut_at_newline(description: dict[str, Any]) -> bool:
+    r"""Whether a text cut after a ``\n`` between two other non-blank characters gives the tokens of the whole.
+
+    True for GPT-2's pattern, in which such a ``\n`` is a word of its own, and for models without merges.
+    """
+    pre_tokenizer, model = description["pre_tokenizer"], description["model"]
+    if description["normalizer"] is not None or model["type"] != "BPE":
+        return False
+    if not all(token["special"] for token in description["added_tokens"]):
+        return False
+    if pre_tokenizer is None or not pre_tokenizer.get("use_regex", False):
+        return (pre_tokenizer is None or _splits_into_bytes(pre_tokenizer)) and not model["merges"]
+    return _splits_into_bytes(pre_tokenizer)
+
+
+def _splits_into_bytes(pre_tokenizer: dict[str, Any] | None) -> bool:
+    if pre_tokenizer is None:
+        return False
+    if pre_tokenizer["type"] == "Sequence":
+        *first, last = pre_tokenizer["pretokenizers"]
+        return _splits_into_bytes(last) and all(
+            step["type"] == "Split" and step["behavior"] in _KEEPS_ALL_TEXT for step in first
+        )
+    return pre_tokenizer["type"] == "ByteLevel" and not pre_tokenizer["add_prefix_space"]
+
+
+def _byte_signs() -> set[str]:
+    from tokenizers import pre_tokenizers
+
+    return set(pre_tokenizers.ByteLevel.alphabet())

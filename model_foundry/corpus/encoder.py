@@ -1,0 +1,164 @@
+"""Text to token ids and back, with any tokenizer folder, without torch or transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.corpus._byte_table import bytes_by_token, can_cut_at_newline
+from model_foundry.corpus._words import word_starts
+from model_foundry.errors import DataError
+
+_PIECE_CHARACTERS = 1 << 16
+_CUT = re.compile(r"(?<=\S\n)(?=\S)")
+
+
+class TextEncoder:
+    """A tokenizer folder in use.
+
+    Text is text: a document that contains the characters ``<|endoftext|>`` gets ordinary tokens for them, and no
+    special token is added anywhere. Nothing is truncated or padded.
+
+    Args:
+        folder: Holds ``tokenizer.json`` and ``tokenizer_config.json``.
+
+    Raises:
+        DataError: When the files are missing or malformed, or no token can stand between documents.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.folder = folder
+        try:
+            self._bytes = (folder / "tokenizer.json").read_bytes()
+            self._description: dict[str, Any] = json.loads(self._bytes)
+            self._tokenizer = Tokenizer.from_buffer(self._bytes)
+            self._config = _read_config(folder)
+        except Exception as error:  # the tokenizers library raises bare Exception for a malformed file
+            raise DataError(
+                f"{folder}: cannot be read as a tokenizer: {error}. Expected tokenizer.json and "
+                "tokenizer_config.json; prepare or copy it again."
+            ) from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # treat their spelling in a text as text
+        self._vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(self._vocabulary.values()) + 1
+        self.bos_id = self._id_of("bos_token")
+        self.pad_id = self._id_of("pad_token")
+        self.eos_token, self.eos_id = self._end_of_document()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return the ids of each text, without special tokens."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def encode_with_words(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Return for each text its ids and how many words of ``text.split()`` begin in each of them.
+
+        The second is as long as the first and sums to the number of words. It is exact: by bytes where the tokens
+        add up to the text, else by the offsets that the tokenizer reports. A word of which the tokenizer keeps
+        nothing counts for the next token (the last one at the end of the text).
+        """
+        ids = self.encode_batch(texts)
+        table = self.bytes_per_token
+        result = []
+        for text, ids_of_text in zip(texts, ids, strict=True):
+            characters, in_bytes = word_starts(text)
+            if table is not None and int(table[ids_of_text].sum()) == len(text.encode()):
+                starts, ends = in_bytes, np.cumsum(table[ids_of_text], dtype=np.int64)
+            else:
+                starts, ends = characters, self._ends_in_characters(text)
+            words = np.zeros(len(ids_of_text), dtype=np.int64)
+            if len(words):
+                holders = np.minimum(np.searchsorted(ends, starts, side="right"), len(words) - 1)
+                words = np.bincount(holders, minlength=len(words))
+            result.append((ids_of_text, words))
+        return result
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids; special tokens are shown as they are spelled."""
+        return str(self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False))
+
+    def pieces(self, text: str) -> Iterator[str]:
+        r"""Cut a long text where that changes no token and no word, so that memory stays small.
+
+        A tokenizer that is not known to be safe gets the whole text.
+        """
+        return cut_at_newlines(text) if self._can_cut else iter((text,))
+
+    @cached_property
+    def bytes_per_token(self) -> NDArray[np.int32] | None:
+        """UTF-8 bytes of source text by id, 0 for special and unknown tokens; None if they do not add up to it."""
+        table = bytes_by_token(self._description, self._vocabulary)
+        if table is None:
+            return None
+        result = np.zeros(self.vocab_size, dtype=np.int32)
+        result[list(table)] = list(table.values())
+        return result
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the tokenizer: its file and its end-of-document token."""
+        return hashlib.sha256(self._bytes + b"\0" + self.eos_token.encode()).hexdigest()
+
+    @cached_property
+    def _can_cut(self) -> bool:
+        return can_cut_at_newline(self._description)
+
+    def _ends_in_characters(self, text: str) -> NDArray[np.int64]:
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64))
+
+    def _id_of(self, role: str) -> int | None:
+        token = _content(self._config.get(role))
+        return None if token is None else self._vocabulary.get(token)
+
+    def _end_of_document(self) -> tuple[str, int]:
+        for role in ("eos_token", "sep_token"):
+            token, number = _content(self._config.get(role)), self._id_of(role)
+            if token is not None and number is not None:
+                return token, number
+        raise DataError(
+            f"{self.folder}: names no end-of-sequence or separator token of its vocabulary, expected one to put between "
+            "documents. Name one in the recipe: tokenizer: {type: pretrained, path: ..., end_of_document: TOKEN}."
+        )
+
+
+def cut_at_newlines(text: str) -> Iterator[str]:
+    r"""Cut a text after a ``\n`` between two characters that are not white space, about every 65,536 characters.
+
+    A text without such places stays whole.
+    """
+    start = 0
+    while len(text) - start > _PIECE_CHARACTERS:
+        cut = _CUT.search(text, start + _PIECE_CHARACTERS)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            config |= json.loads((folder / name).read_text(encoding="utf-8"))
+    return config
+
+
+def _content(token: object) -> str | None:
+    """Return a special token's text; configurations hold it as a string or as an object."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) and token else None

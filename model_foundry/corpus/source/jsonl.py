@@ -1,0 +1,58 @@
+"""JSON lines, also as gz or zst: one object a line, one field of it is the document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from model_foundry.corpus._files import read_lines
+from model_foundry.corpus.source import Input
+from model_foundry.corpus.source._paths import PathSource
+from model_foundry.errors import DataError
+from model_foundry.parts import did_you_mean
+
+
+class JsonLines(PathSource):
+    """Blank lines are passed over; everything else must be an object with the field."""
+
+    field: str = Field(default="text", min_length=1)
+    """Name of the field that holds the text."""
+
+    def documents(self, source_input: Input) -> Iterator[str]:
+        """Yield the field of every line, in order."""
+        for number, line in enumerate(read_lines(source_input.path), start=1):
+            if line and not line.isspace():
+                yield self._text_of(line, f"{source_input.path}:{number}")
+
+    def _text_of(self, line: str, where: str) -> str:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{where}: is not JSON ({error}), expected one object a line. Repair the line."
+            ) from error
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{where}: holds a {type(record).__name__}, expected an object with the field {self.field!r}."
+            )
+        if self.field not in record:
+            keys = ", ".join(map(repr, record)) or "none"
+            raise DataError(
+                f"{where}: has no field {self.field!r}, only {keys}.{did_you_mean(self.field, list(record))} "
+                "Name the field that holds the text: field: NAME."
+            )
+        text = record[self.field]
+        if not isinstance(text, str):
+            raise DataError(
+                f"{where}: field {self.field!r} holds {json.dumps(text)[:40]}, expected a string. Repair the line."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where}: field {self.field!r} has half of a surrogate pair at character {error.start}, "
+                "expected text that UTF-8 can hold. Repair the line."
+            ) from error
+        return text
