@@ -42,9 +42,12 @@ def start_logging(folder: Path, *, rank: int, json_lines: bool) -> None:
     )
     file.setFormatter(JsonLines() if json_lines else logging.Formatter(_FORMAT))
     root.addHandler(file)
+    # Accelerate tells at every save that tied weights are stored once, which is what is wanted.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     if rank == 0:
         console = logging.StreamHandler(sys.stderr)
         console.setLevel(logging.WARNING)
+        console.addFilter(lambda record: not getattr(record, "file_only", False))
         console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         root.addHandler(console)
 

@@ -12,7 +12,9 @@ import torch
 
 from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, learning_rate_curve, plan_run
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.prepare import PreparedCorpus, corpus_manifest, default_cache_folder, prepare_corpus
+from model_foundry.corpus.cache import default_cache_folder
+from model_foundry.corpus.prepare import prepare_corpus
+from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
 from model_foundry.data.course import Course
 from model_foundry.data.loader import UpdateSampler, build_loader, rounds
 from model_foundry.data.stream import TokenStream

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from model_foundry.config.schema import ExperimentConfig
     from model_foundry.training.publishing import Checkpoint
     from model_foundry.training.state import TrainState
-    from model_foundry.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +165,7 @@ class Trainer:
                     self.run.event(state, **facts)
                 except OSError:
                     pass  # the disk is the problem; the message still reaches the caller
-            log.error("%s", known, exc_info=error if known is not error else None)
+            log.error("%s", known, exc_info=error, extra={"file_only": True})
             if known is error:
                 raise
             raise known from error
