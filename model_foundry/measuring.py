@@ -94,9 +94,8 @@ class Measuring:
                 results = evaluator.evaluate(self._subject, self._folders)
                 named = {f"{evaluator.part_name()}/{measure}": value for measure, value in results.items()}
                 self._last |= named
-                if self._is_main:
-                    clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
-                    self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
+                clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
+                self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
                 self._progress.say(f"  evaluation after update {state.updates}: {_in_words(named)}")
         if self._is_main and (self._samples_are_due(state) or (is_last and self._sample_table is not None)):
             self._write_samples(state)

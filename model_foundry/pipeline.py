@@ -72,6 +72,8 @@ def run_pipeline(
     encoder = TextEncoder(corpus.tokenizer_folder)
     course, held_out = _course(config, corpus, encoder)
     accelerator = build_accelerator(config.training.precision)
+    if not is_main:
+        trainer.start_logging(accelerator.process_index)
     seed_process(config.seed)
 
     model = _build_model(config, encoder)
@@ -108,8 +110,9 @@ def run_pipeline(
     if state.updates:
         say(f"resumed from {checkpoints.last_good}: {state.tokens:,} tokens seen")
 
-    metrics = JsonLog.continued(run.metrics, state.updates if checkpoint else -1)
-    samples = JsonLog.continued(run.samples, state.updates if checkpoint else -1)
+    last_kept = state.updates if checkpoint else -1
+    metrics = JsonLog(run.metrics if is_main else None, keep_until=last_kept)
+    samples = JsonLog(run.samples if is_main else None, keep_until=last_kept)
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
     measuring = Measuring(
         config, plan, model, encoder, held_out, accelerator, trainer.folders, metrics, samples, progress

@@ -102,8 +102,8 @@ class Trainer:
         try:
             with self._outcome(is_main):
                 stop.install()
-                self.run.logs.mkdir(parents=True, exist_ok=True)
-                start_logging(self.run.logs, rank=rank, json_lines=self.config.logging.json_lines)
+                if is_main:  # the others begin once the process group stands: the folder is rank 0's to make
+                    self.start_logging(rank)
                 checkpoint = self._find_checkpoint()
                 if is_main:
                     self._record_start(checkpoint)
@@ -118,6 +118,10 @@ class Trainer:
             stop.uninstall()
             stop_logging()
             self.run.close()
+
+    def start_logging(self, rank: int) -> None:
+        """Write the log of ``rank`` into the run's folder."""
+        start_logging(self.run.logs, rank=rank, json_lines=self.config.logging.json_lines)
 
     def _find_checkpoint(self) -> Checkpoint | None:
         if self.resume is None:

@@ -114,7 +114,7 @@ def _unknown_keys(paths: list[Path], root: Node, recipe: Any) -> tuple[list[Prob
         else:
             meant |= {(*path[:-1], nearest), tuple(nearest.split("."))}
             hint = f" Did you mean '{nearest}'?"
-            if section and len(path) > 1 and nearest not in keys_of(section) and "." not in nearest:
+            if section and len(path) > 1 and nearest not in {*keys_of(section), "type"} and "." not in nearest:
                 hint = f" Did you mean '{nearest}' at the top level?"
         problems.append(Problem(node.key_place, path, f"unknown key.{hint}"))
     return problems, meant

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
 from model_foundry.corpus import Validation
-from model_foundry.corpus.source import Source
 from model_foundry.corpus.intervention import Intervention
+from model_foundry.corpus.source import Source
 from model_foundry.evaluation import Evaluator
 from model_foundry.milestone import Milestone
 from model_foundry.model import Architecture

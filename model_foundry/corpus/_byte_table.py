@@ -10,8 +10,8 @@ _KEEPS_ALL_TEXT = {"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguo
 def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, int] | None:
     """Return the UTF-8 bytes of each id, 0 for special tokens; None where tokens do not add up to the text.
 
-    Only pipelines are accepted that provably keep every byte: BPE without normaliser, over bytes or over characters.
-    An unknown character has 0 bytes in the second kind, since any character may stand behind it.
+    Only pipelines are accepted that provably keep every byte: BPE without normaliser, over bytes or over
+    characters. An unknown character has 0 bytes in the second kind, since any character may stand behind it.
 
     Args:
         description: The content of tokenizer.json.
@@ -48,7 +48,7 @@ def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> d
 
 
 def can_cut_at_newline(description: dict[str, Any]) -> bool:
-    r"""Whether a text cut after a ``\n`` between two other non-blank characters gives the tokens of the whole.
+    r"""Whether a text gives the same tokens when it is cut after a ``\n`` between two non-blank characters.
 
     True for GPT-2's pattern, in which such a ``\n`` is a word of its own, and for models without merges.
     """

@@ -1,7 +1,8 @@
 """Text files as streams: plain, gz or zst, decoded strictly as UTF-8, never held in memory as a whole.
 
-What is done to text, all of it: a byte-order mark at the very start is removed. Nothing else is changed; CRLF, NUL
-and every Unicode character stay. The ending of the name decides how a file is read, and its first bytes must agree.
+What is done to text, all of it: a byte-order mark at the very start is removed. Nothing else is changed;
+CRLF, NUL and every Unicode character stay. The ending of the name decides how a file is read, and its first
+bytes must agree.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def read_text(path: Path) -> Iterator[str]:
     """Yield the text of a file in blocks of about a million characters, without a byte-order mark.
 
     Raises:
-        DataError: When the file cannot be read, is not what its name says, or is not UTF-8 (with the byte offset in
-            the decompressed text).
+        DataError: When the file cannot be read, is not what its name says, or is not UTF-8 (with the byte
+            offset in the decompressed text).
     """
     rest = b""
     offset = 0  # of rest[0] in the decompressed file
@@ -71,7 +72,8 @@ def read_text(path: Path) -> Iterator[str]:
             position = offset + error.start
             raise DataError(
                 f"{path}: byte {position}: {buffer[error.start : error.start + 4].hex(' ')} is not UTF-8 "
-                f"({error.reason}), expected UTF-8 text. Convert the file, for instance with iconv, or remove it."
+                f"({error.reason}), expected UTF-8 text. Convert the file, for instance with iconv, or "
+                "remove it."
             ) from error
         offset += used
         rest = buffer[used:]
@@ -130,8 +132,8 @@ def _check_first_bytes(path: Path, kind: str, file: BinaryIO) -> None:
     for ending, magic in _MAGIC.items():
         if kind == ending and not start.startswith(magic):
             raise DataError(
-                f"{path}: begins with {start.hex(' ') or 'nothing'}, expected {ending[1:]} data as its name says. "
-                "Rename it to what it is."
+                f"{path}: begins with {start.hex(' ') or 'nothing'}, expected {ending[1:]} data as its "
+                "name says. Rename it to what it is."
             )
         if kind != ending and start.startswith(magic):
             raise DataError(
@@ -177,7 +179,7 @@ def _capped(path: Path, file: BinaryIO, blocks: Iterator[bytes]) -> Iterator[byt
         size += len(block)
         if size > _FREE_EXPANSION_BYTES + _MAX_EXPANSION * file.tell():
             raise DataError(
-                f"{path}: grows to more than {_MAX_EXPANSION} times its size when decompressed "
-                f"({size} bytes from {file.tell()}), expected text. Decompress it first if it is meant to."
+                f"{path}: grows to more than {_MAX_EXPANSION} times its size when decompressed ({size} "
+                f"bytes from {file.tell()}), expected text. Decompress it first if it is meant to."
             )
         yield block

@@ -12,7 +12,7 @@ _LAST_SPACE = 0x3000
 
 
 def word_starts(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions at which the words of ``text.split()`` begin: in characters, and in UTF-8 bytes."""
+    """Return where the words of ``text.split()`` begin, in characters and in UTF-8 bytes."""
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     is_space = _space_table()[np.minimum(points, _LAST_SPACE + 1)]
     begins = ~is_space

@@ -55,7 +55,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """List every file of a folder with size and SHA-256, and write that with its own digest as the manifest."""
+    """Write the manifest of a folder: the content, size and SHA-256 of every file, a digest of it all."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -103,8 +103,8 @@ def get_or_build(
 ) -> Opened:
     """Return the opened entry of a key, which is built first where there is none that holds.
 
-    Two processes that ask at once build it once. A process that is killed leaves nothing that looks like an entry;
-    what it left is removed by the next one that builds here.
+    Two processes that ask at once build it once. A process that is killed leaves nothing that looks like an
+    entry; what it left is removed by the next one that builds here.
 
     Args:
         folder: Where entries of this kind lie.
@@ -132,8 +132,8 @@ def get_or_build(
             _build_aside(folder / f".{key}.{os.getpid()}.partial", entry, build)
     except OSError as error:
         raise ResourceError(
-            f"{folder}: the cache cannot be written: {error.strerror or error}. Make room or set the environment "
-            "variable MODEL_FOUNDRY_CACHE to a folder that can be written."
+            f"{folder}: the cache cannot be written: {error.strerror or error}. Make room or set the "
+            "environment variable MODEL_FOUNDRY_CACHE to a folder that can be written."
         ) from error
     return open_entry(entry)
 

@@ -24,8 +24,8 @@ _CUT = re.compile(r"(?<=\S\n)(?=\S)")
 class TextEncoder:
     """A tokenizer folder in use.
 
-    Text is text: a document that contains the characters ``<|endoftext|>`` gets ordinary tokens for them, and no
-    special token is added anywhere. Nothing is truncated or padded.
+    Text is text: a document that contains the characters ``<|endoftext|>`` gets ordinary tokens for them,
+    and no special token is added anywhere. Nothing is truncated or padded.
 
     Args:
         folder: Holds ``tokenizer.json`` and ``tokenizer_config.json``.
@@ -65,9 +65,9 @@ class TextEncoder:
     def encode_with_words(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Return for each text its ids and how many words of ``text.split()`` begin in each of them.
 
-        The second is as long as the first and sums to the number of words. It is exact: by bytes where the tokens
-        add up to the text, else by the offsets that the tokenizer reports. A word of which the tokenizer keeps
-        nothing counts for the next token (the last one at the end of the text).
+        The second is as long as the first and sums to the number of words. It is exact: by bytes where the
+        tokens add up to the text, else by the offsets that the tokenizer reports. A word of which the
+        tokenizer keeps nothing counts for the next token (the last one at the end of the text).
         """
         ids = self.encode_batch(texts)
         table = self.bytes_per_token
@@ -98,7 +98,7 @@ class TextEncoder:
 
     @cached_property
     def bytes_per_token(self) -> NDArray[np.int32] | None:
-        """UTF-8 bytes of source text by id, 0 for special and unknown tokens; None if they do not add up to it."""
+        """UTF-8 bytes of text by id, 0 for special and unknown ones; None if they do not add up to it."""
         table = bytes_by_token(self._description, self._vocabulary)
         if table is None:
             return None
@@ -129,13 +129,14 @@ class TextEncoder:
             if token is not None and number is not None:
                 return token, number
         raise DataError(
-            f"{self.folder}: names no end-of-sequence or separator token of its vocabulary, expected one to put between "
-            "documents. Name one in the recipe: tokenizer: {type: pretrained, path: ..., end_of_document: TOKEN}."
+            f"{self.folder}: names no end-of-sequence or separator token of its vocabulary, expected one "
+            "to put between documents. Name one in the recipe: tokenizer: "
+            "{type: pretrained, path: ..., end_of_document: TOKEN}."
         )
 
 
 def cut_at_newlines(text: str) -> Iterator[str]:
-    r"""Cut a text after a ``\n`` between two characters that are not white space, about every 65,536 characters.
+    r"""Cut a text about every 65,536 characters, after a ``\n`` between two that are not white space.
 
     A text without such places stays whole.
     """

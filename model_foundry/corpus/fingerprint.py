@@ -1,7 +1,7 @@
 """Which bytes a corpus was made from: the SHA-256 of every input.
 
-Up to 64 MB are hashed afresh every time. Beyond that a hash is remembered with everything the file system tells about
-the file, and only for files that had been left alone for a while when they were hashed.
+Up to 64 MB are hashed afresh every time. Beyond that a hash is remembered with everything the file system
+tells about the file, and only for files that had been left alone for a while when they were hashed.
 """
 
 from __future__ import annotations

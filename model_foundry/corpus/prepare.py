@@ -1,11 +1,11 @@
-"""From the recipe's sources to token shards; what leaves each stage:
+"""From the recipe's sources to token shards; what leaves each stage is listed here.
 
-inputs       files with their SHA-256                    (always; the rest only where the cache has no such entry)
-tokenizer    ``<cache>/tokenizers/<key>/tokenizer/``     trained on the training side of all sources, in order
-shards       ``<cache>/corpora/<key>/``                  per source: ``train/`` and ``validation/``, manifest last
+inputs      files with their SHA-256; the rest is made only where the cache has no such entry
+tokenizer   ``<cache>/tokenizers/<key>/tokenizer/``, trained on the training side of all sources, in order
+shards      ``<cache>/corpora/<key>/``, one a source: ``train/`` and ``validation/``, manifest last
 
 A key is the SHA-256 of everything that the content depends on, and of nothing that differs between machines.
-"""  # noqa: D415
+"""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def _warn_of_shared_files(training: list[SplitSource], held_out: list[SplitSourc
         shared = [item.source_input.name for item in source.inputs if item.sha256 in trained_on]
         if shared:
             _log.warning(
-                "%s: %s is in the training text, too, so the held-out loss will be too low. Remove it from one of them.",
+                "%s: %s is in the training text, too, so the held-out loss will be too low. Remove it from "
+                "one of them.",
                 source.name,
                 shared[0] if len(shared) == 1 else f"{len(shared)} files, such as {shared[0]},",
             )
@@ -112,7 +113,7 @@ def _warn_of_shared_files(training: list[SplitSource], held_out: list[SplitSourc
 def _prepare_tokenizer(
     tokenizer: Tokenizer, training: list[SplitSource], folders: list[Path], cache: Path, report: Progress
 ) -> _PreparedTokenizer:
-    """Train once per corpus; a tokenizer that is not trained is named by its content, whatever it came from."""
+    """Train once per corpus; one that is not trained is named by its content, wherever it came from."""
     settings = tokenizer.model_dump(mode="json")
     libraries = {"tokenizers": version("tokenizers")}
     if tokenizer.is_trained:
@@ -220,7 +221,7 @@ def _encode(source: SplitSource, encoder: TextEncoder, folder: Path, report: Pro
 
 
 def _check_conservation(name: str, splits: dict[str, dict[str, Any]], tally: Tally) -> None:
-    """What was read is what was written: a document or word that the cut goes through stands on both sides."""
+    """What was read is what was written; a document or word that the cut goes through is on both sides."""
     read = {
         "documents": sum(tally.documents_by_input) - tally.blank_documents + tally.cut_documents,
         "words": tally.words + tally.cut_words,

@@ -18,7 +18,7 @@ class PreparedSource:
     """One source as tokens."""
 
     name: str
-    """What this run calls it, such as ``text_files-0``; another run may share the folder under another name."""
+    """What this run calls it, such as ``text_files-0``; other runs may call the same folder otherwise."""
 
     folder: Path
     """Holds ``manifest.json``, ``train/`` and ``validation/``, as far as there is anything on that side."""
@@ -65,7 +65,8 @@ def open_prepared(folder: Path, *, name: str = "", verify: bool = False) -> Prep
 def corpus_manifest(prepared: PreparedCorpus) -> dict[str, Any]:
     """Return what a run keeps about its corpus: no machine's paths, and a digest that identifies the data.
 
-    The digest covers inputs, split and tokenizer of all sources in order; it is equal exactly when the tokens are.
+    The digest covers inputs, split and tokenizer of all sources in order; it is equal exactly when the
+    tokens are.
     """
     sources = [_summary(source) for source in prepared.sources]
     held_out = [_summary(source) for source in prepared.held_out]

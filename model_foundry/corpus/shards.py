@@ -84,8 +84,8 @@ class SideWriter:
     def add(self, part: Part, ids: NDArray[Any], words: NDArray[Any]) -> None:
         """Append a document and the token that ends it.
 
-        A document cut at its end gets none. A text of which the tokenizer keeps nothing always gets one, which
-        then holds its words.
+        A document cut at its end gets none. A text of which the tokenizer keeps nothing always gets one,
+        which then holds its words.
         """
         num_words, num_bytes = len(part.text.split()), len(part.text.encode())
         if part.is_complete or not len(ids):
@@ -93,8 +93,9 @@ class SideWriter:
             ids, words = np.append(ids, self._eos_id), np.append(words, left)
         if len(words) and int(words.max()) > _MAX_WORDS:
             raise DataError(
-                f"{self._side} document {part.ordinal}: {int(words.max())} words begin in one token, expected at most "
-                f"{_MAX_WORDS}: the tokenizer drops most of this text. Use another tokenizer or remove the document."
+                f"{self._side} document {part.ordinal}: {int(words.max())} words begin in one token, "
+                f"expected at most {_MAX_WORDS}: the tokenizer drops most of this text. Use another "
+                "tokenizer or remove the document."
             )
         self._buffer.append((ids.astype(self.dtype), words.astype(np.uint8)))
         self._buffered += len(ids)
@@ -162,7 +163,7 @@ class SideWriter:
 def encode_parts(
     parts: Iterator[Part], encoder: TextEncoder
 ) -> Iterator[tuple[Part, NDArray[Any], NDArray[Any]]]:
-    """Yield every part with its ids and the words that begin in each; a few megabytes are in flight at a time."""
+    """Yield every part with its ids and the words that begin in each; a few megabytes are held at a time."""
     batch: list[Part] = []
     size = 0
     for part in parts:

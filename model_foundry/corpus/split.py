@@ -44,7 +44,7 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Part:
-    """A document on one side, or one of the two halves of a document that the cut of ``tail`` goes through."""
+    """A document on one side, or one of the two halves of the document that ``tail`` cuts through."""
 
     ordinal: int
     """Number of the document in its source, blank ones counted."""
@@ -89,7 +89,7 @@ class SplitSource:
         self.rule = rule
 
     def key(self) -> dict[str, Any]:
-        """Return what its parts depend on, without the places of files and the use that is made of the text."""
+        """Return what its parts depend on, without the places of files and the use made of the text."""
         settings = self.source.model_dump(mode="json", exclude={"path", "weight", "max_epochs"})
         inputs = [[item.source_input.name, item.sha256] for item in self.inputs]
         return {"source": settings, "inputs": inputs, "split": self.rule.key()}
@@ -150,8 +150,8 @@ class SplitSource:
         at = math.floor(characters * (1 - self.rule.fraction))
         if at == 0:
             raise DataError(
-                f"source {self.name}: holding out {float(self.rule.fraction):.6g} of {characters} characters leaves "
-                "nothing to train on. Lower validation.fraction."
+                f"source {self.name}: holding out {float(self.rule.fraction):.6g} of {characters} "
+                "characters leaves nothing to train on. Lower validation.fraction."
             )
         return at
 
@@ -172,9 +172,9 @@ class SplitSource:
         if chosen.all():
             number = f"{len(chosen)} documents" if len(chosen) > 1 else "only one document"
             raise DataError(
-                f"source {self.name}: has {number}, and holding out whole documents would leave none to train on. "
-                "Hold out the end of the text instead (validation: {split: tail}), divide it into more documents "
-                "(document: blank_line), or lower validation.fraction."
+                f"source {self.name}: has {number}, and holding out whole documents would leave none to "
+                "train on. Hold out the end of the text instead (validation: {split: tail}), divide it "
+                "into more documents (document: blank_line), or lower validation.fraction."
             )
         result = np.zeros(sum(tally.documents_by_input), dtype=np.bool_)
         result[np.frombuffer(ordinals, dtype=np.int64)] = chosen
@@ -183,17 +183,17 @@ class SplitSource:
     def no_documents(self) -> DataError:
         """Return the error for a source without text."""
         return DataError(
-            f"source {self.name}: no document in its {len(self.inputs)} files has any text, expected at least one. "
-            "Correct the path, or remove the source."
+            f"source {self.name}: no document in its {len(self.inputs)} files has any text, expected at "
+            "least one. Correct the path, or remove the source."
         )
 
 
 def choose_held_out(hashes: NDArray[np.uint64], fraction: Fraction) -> NDArray[np.bool_]:
     """Choose the documents with the smallest hashes, ``ceil(fraction * documents)`` of them.
 
-    Equal documents stay together. A group of them that is too large for what is still missing is passed over, so
-    that a text which stands there a thousand times does not take a thousand places; where every group is too large,
-    the smallest is taken.
+    Equal documents stay together. A group of them that is too large for what is still missing is passed
+    over, so that a text which stands there a thousand times does not take a thousand places; where every
+    group is too large, the smallest is taken.
     """
     wanted = math.ceil(fraction * len(hashes))
     groups, members, sizes = np.unique(hashes, return_inverse=True, return_counts=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
-"""Takes tokenizer.json as it is; transformers 5 calls it TokenizersBackend, a name that version 4 does not know."""
+"""Takes tokenizer.json as it is; version 5 calls it TokenizersBackend, which version 4 does not know."""
 
 
 def write_folder(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
@@ -21,7 +21,8 @@ def write_folder(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -
     Args:
         folder: Exists.
         tokenizer: The whole pipeline.
-        settings: Special tokens by role, such as ``{"eos_token": "</s>"}``, and other keys of the configuration.
+        settings: Special tokens by role, such as ``{"eos_token": "</s>"}``, and other keys of the
+            configuration.
     """
     folder.joinpath("tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
     config = {

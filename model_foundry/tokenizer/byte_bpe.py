@@ -1,7 +1,7 @@
 """Byte-level byte-pair encoding, trained on the corpus: any UTF-8 text, no unknown token, lossless.
 
-Splits text as GPT-2 does (Radford et al. 2019, section 2.2), then merges the most frequent pairs (Sennrich et al.
-2016, arXiv:1508.07909, section 3.2). Pairs that occur once are not merged.
+Splits text as GPT-2 does (Radford et al. 2019, section 2.2), then merges the most frequent pairs (Sennrich
+et al. 2016, arXiv:1508.07909, section 3.2). Pairs that occur once are not merged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ByteBpe(Tokenizer):
         reached = pipeline.get_vocab_size()
         if reached != self.vocab_size:
             raise DataError(
-                f"tokenizer.vocab_size: the training text gives {reached} tokens, expected {self.vocab_size}. "
-                f"Lower vocab_size to {reached} or less, or add text."
+                f"tokenizer.vocab_size: the training text gives {reached} tokens, expected "
+                f"{self.vocab_size}. Lower vocab_size to {reached} or less, or add text."
             )
         write_folder(folder, pipeline, {"eos_token": END_OF_DOCUMENT})

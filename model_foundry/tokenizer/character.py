@@ -13,7 +13,7 @@ UNKNOWN = "<unk>"
 
 
 class Character(Tokenizer):
-    """Id 0 ends a document, 1 is ``<unk>``, then come the characters (Unicode code points) in ascending order."""
+    """Id 0 ends a document, 1 is ``<unk>``, then come the characters in the order of their code points."""
 
     def write(self, folder: Path, texts: Iterator[str], folders: list[Path]) -> None:
         """Collect the characters and write the files.

@@ -1,4 +1,4 @@
-"""A tokenizer that exists already: a folder, or a name on the Hugging Face hub. None of its code is ever run."""
+"""A tokenizer that exists already: a folder, or a name on the Hugging Face hub; its code is never run."""
 
 from __future__ import annotations
 
@@ -27,17 +27,25 @@ _KEPT = {
     "padding_side",
 }
 _USUAL_ROLES = {
-    "<|endoftext|>": "eos_token", "</s>": "eos_token", "<s>": "bos_token", "<unk>": "unk_token", "<pad>": "pad_token",
-    "<mask>": "mask_token", "[SEP]": "sep_token", "[CLS]": "cls_token", "[UNK]": "unk_token", "[PAD]": "pad_token",
+    "<|endoftext|>": "eos_token",
+    "</s>": "eos_token",
+    "<s>": "bos_token",
+    "<unk>": "unk_token",
+    "<pad>": "pad_token",
+    "<mask>": "mask_token",
+    "[SEP]": "sep_token",
+    "[CLS]": "cls_token",
+    "[UNK]": "unk_token",
+    "[PAD]": "pad_token",
     "[MASK]": "mask_token",
-}  # fmt: skip
+}
 """What special tokens mean by their spelling, for folders that do not say it."""
 
 _log = logging.getLogger(__name__)
 
 
 class Pretrained(Tokenizer):
-    """Used as it is; only the configuration beside it is written anew, so that it loads without its own class."""
+    """Used as it is; only its configuration is written anew, so that it loads without a class of its own."""
 
     path: str = Field(min_length=1)
     """Folder with tokenizer.json (or vocab.json and merges.txt), or a name on the hub such as gpt2."""
@@ -46,7 +54,7 @@ class Pretrained(Tokenizer):
     """Branch, tag or commit on the hub."""
 
     end_of_document: str | None = Field(default=None, min_length=1)
-    """Token of its vocabulary to put between documents; default: its end-of-sequence token, else its separator."""
+    """Token of its vocabulary to put between documents; default: its end of sequence, else its separator."""
 
     @property
     def is_trained(self) -> bool:
@@ -57,8 +65,8 @@ class Pretrained(Tokenizer):
         """Copy the tokenizer into the folder; the texts are not read.
 
         Raises:
-            RecipeError: When there is none at the path, it is of a kind without tokenizer.json, or it has no token
-                to put between documents.
+            RecipeError: When there is none at the path, it is of a kind without tokenizer.json, or it has no
+                token to put between documents.
         """
         places = [place / self.path for place in ([Path()] if Path(self.path).is_absolute() else folders)]
         found = next((place for place in places if place.exists()), None)
@@ -68,8 +76,8 @@ class Pretrained(Tokenizer):
             pipeline, config = _read_hub(self.path, self.revision, places)
         else:
             raise RecipeError(
-                f"tokenizer.path: there is no folder {self.path!r}. Looked for {_listed(places)}. "
-                "Correct the path, or give a name on the hub such as openai-community/gpt2."
+                f"tokenizer.path: there is no folder {self.path!r}. Looked for {_listed(places)}. Correct "
+                "the path, or give a name on the hub such as openai-community/gpt2."
             )
         pipeline.no_truncation()  # saved by whoever used it last, and would cut documents silently
         pipeline.no_padding()
@@ -80,13 +88,14 @@ class Pretrained(Tokenizer):
         if token is not None:
             if pipeline.token_to_id(token) is None:
                 raise RecipeError(
-                    f"tokenizer.end_of_document: {token!r} is not a token of {self.path}. Name one of its vocabulary."
+                    f"tokenizer.end_of_document: {token!r} is not a token of {self.path}. Name one of its "
+                    "vocabulary."
                 )
             return {**config, "eos_token": token}
         if not (config.get("eos_token") or config.get("sep_token")):
             raise RecipeError(
-                f"tokenizer.path: {self.path} names neither an end-of-sequence nor a separator token, and documents "
-                "need one between them. Name a token of its vocabulary: end_of_document: TOKEN."
+                f"tokenizer.path: {self.path} names neither an end-of-sequence nor a separator token, and "
+                "documents need one between them. Name a token of its vocabulary: end_of_document: TOKEN."
             )
         return config
 
@@ -121,7 +130,8 @@ def _unknown_kind(folder: Path) -> RecipeError:
         advice = "A SentencePiece model alone is not supported. " + advice
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return RecipeError(
-        f"tokenizer.path: {folder} holds {shown or 'nothing'}, expected tokenizer.json, or vocab.json and merges.txt. "
+        f"tokenizer.path: {folder} holds {shown or 'nothing'}, expected tokenizer.json, or vocab.json and "
+        "merges.txt. "
         + advice
     )
 
@@ -135,8 +145,9 @@ def _from_merges(folder: Path) -> Pipeline:
     missing = [sign for sign in pre_tokenizers.ByteLevel.alphabet() if pipeline.token_to_id(sign) is None]
     if missing:
         raise RecipeError(
-            f"tokenizer.path: the vocabulary in {folder} lacks {len(missing)} of the 256 bytes, expected a byte-level "
-            "one like GPT-2's. Save it with transformers (save_pretrained), which writes tokenizer.json."
+            f"tokenizer.path: the vocabulary in {folder} lacks {len(missing)} of the 256 bytes, expected a "
+            "byte-level one like GPT-2's. Save it with transformers (save_pretrained), which writes "
+            "tokenizer.json."
         )
     pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pipeline.decoder = decoders.ByteLevel()
@@ -171,8 +182,9 @@ def _read_hub(name: str, revision: str, places: list[Path]) -> tuple[Pipeline, d
         loaded = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its many backends raise
         raise RecipeError(
-            f"tokenizer.path: there is no folder {name!r} (looked for {_listed(places)}), and the hub does not give "
-            f"a tokenizer of that name: {str(error).strip().splitlines()[0]} Correct the path or the name."
+            f"tokenizer.path: there is no folder {name!r} (looked for {_listed(places)}), and the hub does "
+            f"not give a tokenizer of that name: {str(error).strip().splitlines()[0]} Correct the path or "
+            "the name."
         ) from error
     pipeline = getattr(loaded, "backend_tokenizer", None)
     if pipeline is None:

@@ -79,5 +79,5 @@ def keep_large_blocks() -> None:
 def seed_process(seed: int) -> None:
     """Seed Python, NumPy and torch. No part draws from these; they are seeded so that a mistake is repeatable."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is what shall be seeded
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

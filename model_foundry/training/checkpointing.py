@@ -22,6 +22,7 @@ from safetensors.torch import load_model
 from transformers import PreTrainedModel
 
 from model_foundry.errors import CheckpointError, DivergedError, ModelFoundryError, ResourceError
+from model_foundry.failpoints import reach
 from model_foundry.manifest import ManifestError, file_sha256, read_manifest
 from model_foundry.training.publishing import (
     STATE_FOLDER,
@@ -125,6 +126,7 @@ class CheckpointManager:
         try:
             self._on_main(begin)
             name = _broadcast_name(self._accelerator, temporary)
+            reach("save.state")
             state_folder = str(self.folder / name / STATE_FOLDER)
             if resumable:
                 self._together(lambda: self._accelerator.save_state(state_folder))

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from model_foundry.errors import DivergedError, Preempted
+from model_foundry.failpoints import reach
 from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
@@ -122,6 +123,7 @@ class TrainingLoop:
         """
         self.throughput.begin()
         number = self.state.updates
+        reach(f"update.{number + 1}")
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
         exposure, stop_reason = self.agree(micro_batches)
         # The update's loss is one mean over all its targets; backward averages over processes, hence the
@@ -184,6 +186,5 @@ class TrainingLoop:
         }
         if exposure[2]:
             line["bits_per_byte"] = total / math.log(2) / exposure[2]
-        if self.accelerator.is_main_process:
-            self.metrics.write(line)
+        self.metrics.write(line)
         self.progress.update(line)

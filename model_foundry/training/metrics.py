@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from model_foundry.manifest import write_atomically
 
@@ -16,42 +17,42 @@ from model_foundry.manifest import write_atomically
 class JsonLog:
     """An append-only file of JSON objects, each with an ``update``.
 
-    A resumed run cuts it back to where it starts.
+    Args:
+        path: The file; None in all processes but the main one, which then write nothing.
+        keep_until: Lines of later updates are cut away first: a resumed run writes them anew.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-
-    @classmethod
-    def continued(cls, path: Path, update: int) -> JsonLog:
-        """Open the log of a run that goes on after ``update``.
-
-        What was written of later updates is cut away.
-        """
+    def __init__(self, path: Path | None, *, keep_until: int) -> None:
+        self._file: IO[str] | None = None
+        if path is None:
+            return
         if path.exists():
-            kept = []
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["update"] <= update:
-                        kept.append(line + "\n")
-                except (ValueError, KeyError):
-                    continue  # the torn last line of a killed process
-            write_atomically(path, "".join(kept))
-        return cls(path)
+            lines = path.read_text(encoding="utf-8").splitlines()
+            write_atomically(path, "".join(line + "\n" for line in lines if _update_of(line) <= keep_until))
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one object."""
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint never outlives the lines before it."""
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _update_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["update"])
+    except (ValueError, KeyError):
+        return math.inf  # the torn last line of a killed process
 
 
 class Throughput:

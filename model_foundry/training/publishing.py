@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.errors import ResourceError
+from model_foundry.failpoints import reach
 from model_foundry.manifest import (
     ManifestError,
     canonical_json,
@@ -116,14 +117,17 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
         ManifestError: When what was written does not read back.
     """
     folder = temporary.parent
+    reach("publish.manifest")
     temporary.chmod(0o755)
     write_manifest(temporary, {**facts, "updates": updates})
+    reach("publish.rename")
     target = folder / checkpoint_name(updates)
     if target.exists() or target.is_symlink():
         aside = folder / f"rejected-{target.name}-{uuid.uuid4().hex[:8]}"
         target.rename(aside)
         log.warning("%s existed already and was moved aside to %s", target.name, aside.name)
     temporary.rename(target)
+    reach("publish.renamed")
     fsync_path(folder)
     return verify_checkpoint(target)
 

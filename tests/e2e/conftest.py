@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,16 +67,16 @@ class Lab:
         return output
 
     def kill_at(self, update: int, run: str, *arguments: str, processes: int = 1) -> None:
-        """Start a run and kill all its processes once ``update`` is logged."""
-        process = self.start(*arguments, f"--run-dir={run}", processes=processes)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            if any(line.get("update", 0) >= update for line in self.metrics(run)):
-                break
-            time.sleep(0.005)
-        assert process.poll() is None, process.communicate()[0]
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        """Run until every process kills itself in ``update``."""
+        _, output = self.fail_at(f"update.{update}=kill", f"--run-dir={run}", *arguments, processes=processes)
+        assert max((line["update"] for line in self.metrics(run)), default=0) == update - 1, output
+
+    def fail_at(self, failpoint: str, *arguments: str, processes: int = 1) -> tuple[int, str]:
+        """Run with a failpoint; returns exit status and output."""
+        environment = {**self.environment, "MODEL_FOUNDRY_FAILPOINT": failpoint}
+        process = Lab(self.folder, environment).start(*arguments, processes=processes)
+        output, _ = process.communicate(timeout=240)
+        return process.returncode, output
 
     def metrics(self, run: str) -> list[dict[str, float]]:
         """The lines of ``metrics.jsonl``, without what depends on the clock on the wall; torn lines left out."""

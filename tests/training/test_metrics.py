@@ -9,14 +9,14 @@ from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_byte
 
 def test_a_resumed_log_is_cut_back_to_the_update_it_goes_on_from(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    log = JsonLog(path)
+    log = JsonLog(path, keep_until=0)
     for update in (1, 2, 2, 3, 4):
         log.write({"update": update})
     log.close()
     with path.open("a") as file:
         file.write('{"update": 5, "lo')  # a killed process leaves half a line
 
-    continued = JsonLog.continued(path, 2)
+    continued = JsonLog(path, keep_until=2)
     continued.write({"update": 3})
     continued.sync()
     continued.close()
@@ -28,7 +28,7 @@ def test_a_run_that_begins_anew_has_an_empty_log(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"update": 0}\n')
 
-    JsonLog.continued(path, -1).close()
+    JsonLog(path, keep_until=-1).close()
 
     assert path.read_text() == ""
 
@@ -47,3 +47,13 @@ def test_tokens_a_second_count_the_time_of_updates_alone(monkeypatch):
 
 def test_the_peak_of_a_cpu_is_its_resident_memory_in_bytes():
     assert 10 * 2**20 < peak_memory_bytes(torch.device("cpu")) < 2**40
+
+
+def test_other_processes_than_the_main_one_write_nothing(tmp_path):
+    log = JsonLog(None, keep_until=-1)
+
+    log.write({"update": 1})
+    log.sync()
+    log.close()
+
+    assert list(tmp_path.iterdir()) == []

@@ -20,9 +20,9 @@ class PathSource(Source):
     """Settings of a source whose files are named by the recipe."""
 
     path: Pattern | Annotated[list[Pattern], Field(min_length=1)]
-    """File, or pattern with ``*``, ``?`` and ``[...]``, or a list of them; a pattern's files are read in sorted order.
+    """File, or pattern with ``*``, ``?`` and ``[...]``, or a list of them.
 
-    A relative path is looked for in the recipe's folder, then in the working folder.
+    The files of a pattern are read in the order of their names. A relative path is looked for in the recipe's folder, then in the working folder.
     """
 
     recursive: bool = False
@@ -42,7 +42,8 @@ def _find(pattern: str, folders: list[Path], recursive: bool) -> list[Input]:
     is_pattern = glob.has_magic(pattern)
     if "**" in pattern and not recursive:
         raise DataError(
-            f"path {pattern!r}: '**' looks into folders below, expected a pattern for one folder. Add recursive: true."
+            f"path {pattern!r}: '**' looks into folders below, expected a pattern for one folder. Add "
+            "recursive: true."
         )
     tried = []
     for folder in [Path()] if Path(pattern).is_absolute() else folders:
@@ -97,7 +98,8 @@ def _unique(new: list[Input], known: list[Input], pattern: str) -> list[Input]:
     for item in new:
         if item.path.resolve() in seen:
             raise DataError(
-                f"path {pattern!r}: {item.path} is named twice, expected every file once. Remove one of the two."
+                f"path {pattern!r}: {item.path} is named twice, expected every file once. Remove one of "
+                "the two."
             )
         name, number = item.name, 2
         while name in names:

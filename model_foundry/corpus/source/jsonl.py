@@ -40,13 +40,15 @@ class JsonLines(PathSource):
         if self.field not in record:
             keys = ", ".join(map(repr, record)) or "none"
             raise DataError(
-                f"{where}: has no field {self.field!r}, only {keys}.{did_you_mean(self.field, list(record))} "
-                "Name the field that holds the text: field: NAME."
+                f"{where}: has no field {self.field!r}, only "
+                f"{keys}.{did_you_mean(self.field, list(record))} Name the field that holds the text: "
+                "field: NAME."
             )
         text = record[self.field]
         if not isinstance(text, str):
             raise DataError(
-                f"{where}: field {self.field!r} holds {json.dumps(text)[:40]}, expected a string. Repair the line."
+                f"{where}: field {self.field!r} holds {json.dumps(text)[:40]}, expected a string. Repair "
+                "the line."
             )
         try:
             text.encode()

@@ -1,6 +1,7 @@
 """The English prose inside every CPython: pydoc's topics and the standard library's docstrings.
 
-Nothing is imported or run: the library's source files are parsed as text, so the result depends on their bytes only.
+Nothing is imported or run: the library's source files are parsed as text, so the result depends on their
+bytes only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _LEAST_FILES = 200
 
 
 class PythonDocs(Source):
-    """Every topic and every docstring is a document; of equal ones the first stays. About two million characters."""
+    """Every topic and every docstring is a document; of equal ones the first stays. About 2M characters."""
 
     def inputs(self, folders: list[Path]) -> list[Input]:
         """Return the source files of the standard library of this Python, sorted by name, topics first."""
@@ -63,9 +64,10 @@ def _source_files(stdlib: Path) -> list[tuple[str, Path]]:
     found.sort(key=lambda file: (file[0] != _TOPICS, file[0]))
     if len(found) < _LEAST_FILES or found[0][0] != _TOPICS:
         raise DataError(
-            f"{stdlib}: the source text of the standard library is not there ({len(found)} files, {_TOPICS} "
-            f"{'present' if found and found[0][0] == _TOPICS else 'missing'}), expected a CPython with its sources. "
-            "This Python was stripped; use another one, or the source text_files with text of your own."
+            f"{stdlib}: the source text of the standard library is not there ({len(found)} files, "
+            f"{_TOPICS} {'present' if found and found[0][0] == _TOPICS else 'missing'}), expected a "
+            "CPython with its sources. This Python was stripped; use another one, or the source text_files "
+            "with text of your own."
         )
     return found
 
