@@ -1,0 +1,108 @@
+"""Any config class of transformers: what is refused, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from model_foundry.errors import RecipeError
+from model_foundry.model import Architecture, Vocabulary
+from model_foundry.model.transformers import Transformers
+from model_foundry.parts import PartOf
+
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 1,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
+
+
+def build(config: str, *, context: int = 8, **fields: Any) -> PreTrainedModel:
+    return Transformers(config=config, **fields).build(Vocabulary(30, eos_id=0, pad_id=1), context)
+
+
+def test_fields_reach_the_config_and_the_others_have_its_defaults() -> None:
+    config = build("LlamaConfig", **SIZES, rms_norm_eps=0.125).config
+
+    assert config.hidden_size == 16
+    assert config.rms_norm_eps == 0.125
+    assert config.max_position_embeddings == LlamaConfig().max_position_embeddings
+
+
+def test_is_the_model_that_transformers_builds() -> None:
+    ours = build("LlamaConfig", **SIZES)
+    theirs = LlamaForCausalLM(ours.config)
+    theirs.load_state_dict(ours.state_dict())
+    ids_BT = torch.arange(8)[None]
+
+    assert type(ours) is LlamaForCausalLM
+    assert torch.equal(ours(input_ids=ids_BT).logits, theirs(input_ids=ids_BT).logits)
+
+
+def test_a_recipe_reads_back_what_it_wrote() -> None:
+    reader = TypeAdapter(PartOf[Architecture])
+    part = reader.validate_python({"type": "transformers", "config": "LlamaConfig", **SIZES})
+
+    assert part.model_dump(mode="json") == {"type": "transformers", "config": "LlamaConfig", **SIZES}
+    assert reader.validate_python(part.model_dump(mode="json")) == part
+
+
+def test_other_names_that_the_class_has_for_a_field_are_fields_too() -> None:
+    assert build("GPT2Config", n_layer=1, n_embd=16, num_attention_heads=2).config.n_head == 2
+
+
+def test_more_entries_than_the_tokenizer_has_are_allowed() -> None:
+    assert build("LlamaConfig", **SIZES, vocab_size=32).config.vocab_size == 32
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        ("LLamaConfig", {}, r"no causal language model for 'LLamaConfig'\. Did you mean 'LlamaConfig'\?"),
+        ("T5Config", {}, "no causal language model for 'T5Config'"),
+        ("os.system", {}, "no causal language model for 'os.system'"),
+        ("Gemma3Config", {}, "Gemma3Config describes more than a text model"),
+        ("LlamaConfig", {"hiden_size": 4}, r"model\.hiden_size: .* no field .*Did you mean 'hidden_size'\?"),
+        (
+            "LlamaConfig",
+            {"auto_map": {"AutoConfig": "evil--x.Y"}},
+            r"model\.auto_map: LlamaConfig has no field",
+        ),
+        ("LlamaConfig", {"dtype": "bfloat16"}, r"model\.dtype: LlamaConfig has no field"),
+        ("LlamaConfig", {"use_cache": True}, r"model\.use_cache: not for the recipe to set.*Leave it out"),
+        ("LlamaConfig", {"eos_token_id": 5}, r"model\.eos_token_id: .*tokenizer sets the special ids"),
+        ("LlamaConfig", {"vocab_size": 29}, r"model\.vocab_size: 29 is less than the 30 entries"),
+        ("LlamaConfig", {"hidden_size": "wide"}, "cannot build a model from this LlamaConfig: .*hidden_size"),
+        (
+            "LlamaConfig",
+            {**SIZES, "num_attention_heads": 3},
+            "cannot build a model from this LlamaConfig: .*3",
+        ),
+        (
+            "BertConfig",
+            {**SIZES, "is_decoder": False},
+            "BertLMHeadModel sees the tokens that it is to predict",
+        ),
+    ],
+)
+def test_mistakes_are_refused_with_a_repair(config: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=f"(?s){message}"):
+        build(config, **fields)
+
+
+def test_an_encoder_is_built_as_a_decoder() -> None:
+    assert build("BertConfig", **SIZES).config.is_decoder is True
+
+
+def test_positions_that_begin_after_the_padding_id_are_counted_so() -> None:
+    build("RobertaConfig", **SIZES, context=8, max_position_embeddings=10)
+
+    with pytest.raises(
+        RecipeError, match="the 8 positions of this RobertaConfig cannot hold a window of 9 tokens"
+    ):
+        build("RobertaConfig", **SIZES, context=9, max_position_embeddings=10)
