@@ -33,15 +33,24 @@ class Course:
         seed: The recipe's data seed.
         mode: How an epoch is ordered.
         batch_size: Windows an update.
+        explicit: For the order of that name: the windows of an epoch, numbered through all sources.
     """
 
-    def __init__(self, windows: list[Windows], *, seed: int, mode: OrderMode, batch_size: int) -> None:
+    def __init__(
+        self,
+        windows: list[Windows],
+        *,
+        seed: int,
+        mode: OrderMode,
+        batch_size: int,
+        explicit: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.windows = windows
         self.batch_size = batch_size
         self._ends: list[int] = np.cumsum([source.count for source in windows]).tolist()
-        self.windows_per_epoch: int = self._ends[-1]
+        self._order = Order(self._ends[-1], seed, mode, explicit=explicit)
+        self.windows_per_epoch = self._order.count
         self.updates_per_epoch = -(-self.windows_per_epoch // batch_size)
-        self._order = Order(self.windows_per_epoch, seed, mode)
 
     def span(self, update: int) -> range:
         """Return the positions that an update shows."""
@@ -58,9 +67,10 @@ class Course:
         return Place(source, number - (self._ends[source - 1] if source else 0), epoch)
 
     def update_of(self, source: int, window: int, epoch: int) -> int:
-        """Return the update that shows a window of a source in ``epoch``."""
+        """Return the update that shows a window of a source in ``epoch``; -1 where an explicit order leaves it out."""
         number = window + (self._ends[source - 1] if source else 0)
-        return epoch * self.updates_per_epoch + self._order.position(epoch, number) // self.batch_size
+        position = self._order.position(epoch, number)
+        return -1 if position < 0 else epoch * self.updates_per_epoch + position // self.batch_size
 
     def exposure(self, position: int) -> npt.NDArray[np.int64]:
         """Return what a position adds to the clock: targets, words, bytes, documents."""

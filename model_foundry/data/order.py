@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model_foundry.seeds import derive_seed
 
 Int64 = npt.NDArray[np.int64]
-OrderMode = Literal["shuffle_each_epoch", "shuffle_once", "sequential"]
+OrderMode = Literal["shuffle_each_epoch", "shuffle_once", "sequential", "explicit"]
 
 _ROUNDS = 12
 _BLOCK = 1024
@@ -84,24 +84,41 @@ def _mix(x: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
 
 
 class Order:
-    """Which of ``count`` windows stands at which position of which epoch."""
+    """Which of ``count`` windows stands at which position of which epoch.
 
-    def __init__(self, count: int, seed: int, mode: OrderMode) -> None:
-        self.count = count
+    Args:
+        count: Number of windows.
+        seed: The recipe's data seed.
+        mode: How an epoch is ordered.
+        stream: Tells the orders of several sources apart.
+        explicit: The windows of an epoch, one after the other, for the mode of that name.
+    """
+
+    def __init__(
+        self, count: int, seed: int, mode: OrderMode, stream: int = 0, explicit: Int64 | None = None
+    ) -> None:
+        assert (explicit is not None) == (mode == "explicit")
+        self.count = count if explicit is None else len(explicit)
         self.mode = mode
-        self._seed = seed
+        self._arguments = (count, seed, mode, stream, explicit)
+        self._explicit = explicit
         # Neighbours are asked for one after the other, and a thousand cost little more than one.
         self._block = lru_cache(maxsize=16)(self._compute_block)
         self._permutation = lru_cache(maxsize=8)(self._make_permutation)
 
     def window(self, epoch: int, position: int) -> int:
         """Return the window at ``position`` (0 to count - 1) of ``epoch``."""
+        if self._explicit is not None:
+            return int(self._explicit[position])
         if self.mode == "sequential":
             return position
         return int(self._block(epoch, position // _BLOCK)[position % _BLOCK])
 
     def position(self, epoch: int, window: int) -> int:
-        """Return the position of ``epoch`` at which ``window`` stands."""
+        """Return the (first) position of ``epoch`` at which ``window`` stands; -1 where it never does."""
+        if self._explicit is not None:
+            found = np.flatnonzero(self._explicit == window)
+            return int(found[0]) if len(found) else -1
         if self.mode == "sequential":
             return window
         return int(self._permutation(self._key(epoch)).inverse(np.array([window], dtype=np.int64))[0])
@@ -110,14 +127,12 @@ class Order:
         return epoch if self.mode == "shuffle_each_epoch" else 0
 
     def _make_permutation(self, key: int) -> Permutation:
-        return Permutation(self.count, derive_seed(self._seed, "order", key))
+        _, seed, _, stream, _ = self._arguments
+        return Permutation(self.count, derive_seed(seed, "order", stream, key))
 
     def _compute_block(self, epoch: int, block: int) -> Int64:
         positions = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, self.count), dtype=np.int64)
         return self._permutation(self._key(epoch))(positions)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"count": self.count, "seed": self._seed, "mode": self.mode}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # caches do not travel to loader workers
+    def __reduce__(self) -> tuple[type[Order], tuple[object, ...]]:
+        return Order, self._arguments  # caches do not travel to loader workers
