@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from accelerate import Accelerator
+from typing import Any
 
 from model_foundry.config.plan import RunPlan
 from model_foundry.config.schema import ExperimentConfig
-from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.data.stream import TokenStream
 from model_foundry.evaluation import Evaluator, Subject
 from model_foundry.evaluation._generation import continue_ids
 from model_foundry.seeds import derive_seed
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import Timetable, TrainState
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class Measuring:
@@ -33,10 +26,7 @@ class Measuring:
         self,
         config: ExperimentConfig,
         plan: RunPlan,
-        model: PreTrainedModel,
-        encoder: TextEncoder,
-        held_out: dict[str, TokenStream],
-        accelerator: Accelerator,
+        subject: Subject,
         folders: list[Path],
         metrics: JsonLog,
         samples: JsonLog,
@@ -44,17 +34,8 @@ class Measuring:
     ) -> None:
         self._config = config
         self._plan = plan
-        self._subject = Subject(
-            model=model,
-            device=accelerator.device,
-            encoder=encoder,
-            held_out=held_out,
-            context=config.data.context,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            reduce=lambda tensor: accelerator.reduce(tensor, "sum"),
-        )
-        self._is_main = accelerator.is_main_process
+        self._subject = subject
+        self._is_main = subject.rank == 0
         self._folders = folders
         self._metrics, self._samples, self._progress = metrics, samples, progress
         self._tables = {

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.data import DataLoader
 
 from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, learning_rate_curve, plan_run
-from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.cache import default_cache_folder
+from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
-from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
-from model_foundry.data.course import Course
+from model_foundry.corpus.prepared import PreparedCorpus
+from model_foundry.courses import (
+    build_course,
+    corpus_facts,
+    open_held_out,
+    open_windows,
+)
 from model_foundry.data.loader import UpdateSampler, build_loader, rounds
-from model_foundry.data.stream import TokenStream
+from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.windows import Windows
-from model_foundry.errors import DataError, Preempted
-from model_foundry.manifest import json_sha256
+from model_foundry.errors import Preempted
+from model_foundry.evaluation import Subject
 from model_foundry.measuring import Measuring
 from model_foundry.model import Vocabulary
 from model_foundry.model._counting import count_parameters, flops_per_token
+from model_foundry.objective import Batch
+from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
+from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
-from model_foundry.training.accelerator import build_accelerator, seed_process
-from model_foundry.training.checkpointing import CheckpointManager, tokenizer_sha256
-from model_foundry.training.environment import describe_environment, package_versions
+from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
+from model_foundry.training.checkpointing import CheckpointManager
+from model_foundry.training.isolation import require_isolation
 from model_foundry.training.loop import Due, TrainingLoop
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
@@ -46,6 +55,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Data:
+    """What the text became."""
+
+    corpus: PreparedCorpus
+    encoder: TextEncoder
+    windows: list[Windows]
+    facts: CorpusFacts
+
+
+@dataclass(frozen=True)
+class Built:
+    """What recipe and text together make."""
+
+    model: PreTrainedModel
+    plan: RunPlan
+    course: AnyCourse
+
+
 def run_pipeline(
     trainer: Trainer, checkpoint: Checkpoint | None, stop: StopRequest, *, is_main: bool
 ) -> TrainState:
@@ -60,79 +88,73 @@ def run_pipeline(
     Returns:
         The clock after the last update.
     """
-    config, run = trainer.config, trainer.run
+    config = trainer.config
     say: Callable[[str], None] = (lambda text: print(text, flush=True)) if is_main else (lambda text: None)
 
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
-    corpus = _prepare(config, trainer.folders, say)
+    data = prepare_data(config, trainer.folders, say)
     if stop.reason:
         raise Preempted(
             f"stopped by {stop.reason} before the first update; prepared tokens stay in the cache."
         )
-    encoder = TextEncoder(corpus.tokenizer_folder)
-    course, held_out = _course(config, corpus, encoder)
     accelerator = build_accelerator(config.training.precision)
     if not is_main:
         trainer.start_logging(accelerator.process_index)
     seed_process(config.seed)
-
-    model = _build_model(config, encoder)
-    plan = plan_run(
-        config, _corpus_facts(course), _model_facts(model, config.data.context), accelerator.num_processes
-    )
+    if config.training.deterministic:
+        make_deterministic()
+    built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders)
     if is_main:
-        _record(trainer, corpus, plan)
-    say(_summary(config, plan, accelerator))
+        record_run(trainer, data, built)
+    say(summary(config, built.plan, accelerator))
+    return _train(trainer, data, built, accelerator, checkpoint, stop, say)
 
-    start = checkpoint.updates if checkpoint else 0
-    sampler = UpdateSampler(
-        course,
-        start=start,
-        stop=plan.updates,
-        micro_batch_size=plan.micro_batch_size,
-        processes=plan.processes,
-    )
-    loader = build_loader(course, sampler, workers=config.data.workers, seed=config.seed_of("data"))
-    optimizer = config.optimizer.build(model)
-    prepared, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 
-    facts = _checkpoint_facts(config, corpus, plan, run.run_id() if is_main else "")
-    if checkpoint is not None:
-        _require_same_data(checkpoint, facts)
-    checkpoints = CheckpointManager(
-        run.checkpoints,
-        accelerator,
-        tokenizer=corpus.tokenizer_folder,
-        facts=facts,
-        keep_resumable=config.checkpoints.keep_resumable,
-    )
+def prepare_data(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> Data:
+    """Return the corpus as windows, from the cache where it is there."""
+    corpus = _prepare(config, folders, say)
+    encoder = TextEncoder(corpus.tokenizer_folder)
+    windows = open_windows(config, corpus, encoder)
+    return Data(corpus, encoder, windows, corpus_facts(config, windows, folders))
+
+
+def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
+    """Return the initialised model, the run's numbers, and which window stands where."""
+    model = _build_model(config, data.encoder)
+    if config.data.documents == "isolate":
+        require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
+    plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
+    return Built(model, plan, build_course(config, data.windows, plan, folders))
+
+
+def _train(
+    trainer: Trainer,
+    data: Data,
+    built: Built,
+    accelerator: Accelerator,
+    checkpoint: Checkpoint | None,
+    stop: StopRequest,
+    say: Callable[[str], None],
+) -> TrainState:
+    config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
+    is_main = accelerator.is_main_process
+    loader = _loader(config, built, start=checkpoint.updates if checkpoint else 0)
+    model, optimizer, loader = accelerator.prepare(built.model, config.optimizer.build(built.model), loader)
+    checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
     state = checkpoints.load(checkpoint) if checkpoint else TrainState()
-    if state.updates:
+    if checkpoint:
         say(f"resumed from {checkpoints.last_good}: {state.tokens:,} tokens seen")
 
     last_kept = state.updates if checkpoint else -1
     metrics = JsonLog(run.metrics if is_main else None, keep_until=last_kept)
     samples = JsonLog(run.samples if is_main else None, keep_until=last_kept)
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
-    measuring = Measuring(
-        config, plan, model, encoder, held_out, accelerator, trainer.folders, metrics, samples, progress
-    )
+    subject = _subject(config, data, built, accelerator)
+    measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress)
     curve = learning_rate_curve(config, plan)
-
-    def save(now: TrainState, resumable: bool, milestone: bool) -> None:
-        record = {
-            "max_steps": plan.updates,
-            "epoch": now.updates / plan.updates_per_epoch,
-            "learning_rate": config.optimizer.learning_rate * curve(now.updates),
-        }
-        checkpoints.save(now, model, resumable=resumable, milestone=milestone, record=record)
-        if is_main:
-            run.set_status("running", update=now.updates, last_good_checkpoint=checkpoints.last_good)
-            run.event("checkpoint", update=now.updates, name=checkpoints.last_good, resumable=resumable)
-
     loop = TrainingLoop(
         accelerator=accelerator,
-        model=prepared,
+        model=model,
         optimizer=optimizer,
         batches=iter(loader),
         rounds=lambda update: rounds(len(course.span(update)), plan.micro_batch_size, plan.processes),
@@ -145,7 +167,7 @@ def run_pipeline(
         dropout_seed=config.seed_of("dropout"),
         due=_due(config, plan, measuring),
         evaluate=measuring,
-        save=save,
+        save=_saving(trainer, built, curve, checkpoints, is_main),
         metrics=metrics,
         progress=progress,
         stop=stop,
@@ -158,8 +180,70 @@ def run_pipeline(
         progress.stop()
         metrics.close()
         samples.close()
-    _say_goodbye(say, trainer, measuring, checkpoints)
+    for line in goodbye(trainer, measuring, checkpoints.last_good):
+        say(line)
     return final
+
+
+def _loader(config: ExperimentConfig, built: Built, *, start: int) -> DataLoader[Batch]:
+    plan = built.plan
+    sampler = UpdateSampler(
+        built.course,
+        start=start,
+        stop=plan.updates,
+        micro_batch_size=plan.micro_batch_size,
+        processes=plan.processes,
+    )
+    return build_loader(built.course, sampler, workers=config.data.workers, seed=config.seed_of("data"))
+
+
+def _subject(config: ExperimentConfig, data: Data, built: Built, accelerator: Accelerator) -> Subject:
+    return Subject(
+        model=built.model,
+        device=accelerator.device,
+        encoder=data.encoder,
+        held_out=open_held_out(data.corpus, data.encoder),
+        context=config.data.context,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        reduce=lambda tensor: accelerator.reduce(tensor, "sum"),
+    )
+
+
+def _checkpoints(
+    trainer: Trainer, data: Data, plan: RunPlan, accelerator: Accelerator, checkpoint: Checkpoint | None
+) -> CheckpointManager:
+    config, run = trainer.config, trainer.run
+    facts = checkpoint_facts(config, data.corpus, plan, run.run_id() if accelerator.is_main_process else "")
+    if checkpoint is not None:
+        require_same_data(checkpoint, facts)
+    return CheckpointManager(
+        run.checkpoints,
+        accelerator,
+        tokenizer=data.corpus.tokenizer_folder,
+        facts=facts,
+        keep_resumable=config.checkpoints.keep_resumable,
+    )
+
+
+def _saving(
+    trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager, is_main: bool
+) -> Callable[[TrainState, bool, bool], None]:
+    plan, run = built.plan, trainer.run
+    peak = trainer.config.optimizer.learning_rate
+
+    def save(now: TrainState, resumable: bool, milestone: bool) -> None:
+        record = {
+            "max_steps": plan.updates,
+            "epoch": now.updates / plan.updates_per_epoch,
+            "learning_rate": peak * curve(now.updates),
+        }
+        checkpoints.save(now, built.model, resumable=resumable, milestone=milestone, record=record)
+        if is_main:
+            run.set_status("running", update=now.updates, last_good_checkpoint=checkpoints.last_good)
+            run.event("checkpoint", update=now.updates, name=checkpoints.last_good, resumable=resumable)
+
+    return save
 
 
 def _prepare(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> PreparedCorpus:
@@ -182,47 +266,6 @@ def _prepare(config: ExperimentConfig, folders: list[Path], say: Callable[[str],
     )
 
 
-def _course(
-    config: ExperimentConfig, corpus: PreparedCorpus, encoder: TextEncoder
-) -> tuple[Course, dict[str, TokenStream]]:
-    def stream(source: Any, side: str) -> TokenStream:
-        return TokenStream(source.name, source.folder, side, source.manifest, encoder.bytes_per_token)
-
-    windows = [
-        Windows(stream(source, "train"), config.data.context, config.data.documents)
-        for source in corpus.sources
-    ]
-    total = sum(len(source.stream) for source in windows)
-    if total < config.data.context + 1:
-        raise DataError(
-            f"corpus: its training part has {total:,} tokens, and one window needs {config.data.context + 1:,} "
-            "(data.context + 1). Add text or shorten data.context."
-        )
-    held_out = [
-        source for source in (corpus.held_out or corpus.sources) if "validation" in source.manifest["splits"]
-    ]
-    course = Course(
-        windows,
-        seed=config.seed_of("data"),
-        mode=config.data.order,
-        batch_size=config.training.batch_size,
-    )
-    return course, {source.name: stream(source, "validation") for source in held_out}
-
-
-def _corpus_facts(course: Course) -> CorpusFacts:
-    targets = sum(windows.num_targets for windows in course.windows)
-    streams = [windows.stream for windows in course.windows]
-    return CorpusFacts(
-        windows=course.windows_per_epoch,
-        targets=targets,
-        words=sum(stream.num_words for stream in streams),
-        bytes=sum(stream.num_bytes for stream in streams),
-        documents=sum(stream.num_documents for stream in streams),
-        updates=course.updates_per_epoch,
-    )
-
-
 def _build_model(config: ExperimentConfig, encoder: TextEncoder) -> PreTrainedModel:
     vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
     model = config.model.build(vocabulary, config.data.context)
@@ -242,44 +285,6 @@ def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
     )
 
 
-def _record(trainer: Trainer, corpus: PreparedCorpus, plan: RunPlan) -> None:
-    run = trainer.run
-    environment = describe_environment(Path.cwd())
-    run.write_json("environment.json", environment)
-    run.write_text("command.txt", shlex.join(environment["command"]) + "\n")
-    run.write_json("corpus.manifest.json", corpus_manifest(corpus))
-    run.write_json("plan.json", plan.as_json())
-    run.tokenizer.mkdir(exist_ok=True)
-    for file in sorted(corpus.tokenizer_folder.iterdir()):
-        (run.tokenizer / file.name).write_bytes(file.read_bytes())
-
-
-def _checkpoint_facts(
-    config: ExperimentConfig, corpus: PreparedCorpus, plan: RunPlan, run_id: str
-) -> dict[str, Any]:
-    recipe = config.resolved()
-    return {
-        "run_id": run_id,
-        "recipe": recipe,
-        "recipe_sha256": json_sha256(recipe),
-        "tokenizer_sha256": tokenizer_sha256(corpus.tokenizer_folder),
-        "data_sha256": json_sha256([source.manifest["key"] for source in corpus.sources]),
-        "world_size": plan.processes,
-        "micro_batch_size": plan.micro_batch_size,
-        "threads": torch.get_num_threads(),
-        "versions": package_versions(),
-    }
-
-
-def _require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
-    for key, what in (("tokenizer_sha256", "tokenizer"), ("data_sha256", "training text")):
-        if checkpoint.record[key] != facts[key]:
-            raise DataError(
-                f"{checkpoint.path}: the {what} is not the one that this run began with (its content changed). "
-                "Restore it to resume this run, or start a new run folder."
-            )
-
-
 def _due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:
     def table(points: list[Duration], every: Duration | None = None) -> Timetable:
         return Timetable(points, every=every, updates=plan.updates, updates_per_epoch=plan.updates_per_epoch)
@@ -295,28 +300,3 @@ def _due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:
         rolling=table([], config.checkpoints.rolling),
         logging=table([], config.logging.every),
     )
-
-
-def _summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -> str:
-    device = accelerator.device.type
-    where = f"{plan.processes} x {device}" if plan.processes > 1 else device
-    if device == "cpu":
-        where += f" ({torch.get_num_threads()} threads)"
-    return (
-        f"{config.run_name} · {where} · {config.training.precision} · seed {config.seed}\n"
-        f"  corpus  {plan.corpus.documents:,} documents · {plan.corpus.words:,} words · {plan.corpus.targets:,} tokens\n"
-        f"  model   {plan.model.parameters:,} parameters ({plan.model.embedding_parameters:,} in embeddings)\n"
-        f"  run     {plan.updates:,} updates of {plan.tokens_per_update:,} tokens · {plan.epochs:.2f} epochs · "
-        f"{len(plan.checkpoints)} checkpoints"
-    )
-
-
-def _say_goodbye(
-    say: Callable[[str], None], trainer: Trainer, measuring: Measuring, checkpoints: CheckpointManager
-) -> None:
-    folder = trainer.run.path
-    for line in measuring.last_lines():
-        say(line)
-    say(f"finished: {folder / 'checkpoints' / str(checkpoints.last_good)}")
-    prompt = trainer.config.samples.prompts[0] if trainer.config.samples else "The"
-    say(f'  next: model-foundry generate {folder} "{prompt}"')

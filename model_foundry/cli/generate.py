@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
         encoder = TextEncoder(checkpoint)
         model = AutoModelForCausalLM.from_pretrained(
             checkpoint, local_files_only=True, dtype=torch.float32
-        ).eval()
+        ).train(False)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         ids = continue_ids(
             model.to(device),

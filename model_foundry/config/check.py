@@ -31,13 +31,6 @@ NOT_YET = [
     NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
     NotYet("corpus.interventions", lambda value: bool(value), "leave corpus.interventions empty"),
-    NotYet(
-        "corpus.sources.*.weight",
-        lambda value: value is not None,
-        "leave weights out: each document is seen once",
-    ),
-    NotYet("corpus.sources.*.max_epochs", lambda value: value is not None, "leave max_epochs out"),
-    NotYet("data.documents", lambda value: value in ("isolate", "pad"), "use concatenate"),
     NotYet("tracking", lambda value: bool(value), "leave tracking empty: metrics.jsonl is always written"),
 ]
 
@@ -72,24 +65,10 @@ def _values(value: Any, keys: list[str], path: Path) -> Iterator[tuple[Path, Any
         yield from _values(value[keys[0]], keys[1:], (*path, keys[0]))
 
 
-def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) -> list[Finding]:
-    """Return what contradicts itself.
-
-    Args:
-        config: A recipe whose single values are right, at least in the sections that are named in ``right``.
-        right: Rules that read any other section are passed over; without it, all sections are right.
-    """
-    rules: list[tuple[set[str], Callable[[ExperimentConfig], Iterator[Finding]]]] = [
-        ({"training"}, _sizes),
-        ({"training", "schedule"}, _lengths),
-        ({"corpus", "evaluation"}, _held_out),
-    ]
-    return [
-        finding
-        for sections, rule in rules
-        if right is None or sections <= set(right)
-        for finding in rule(config)
-    ]
+def check_rules(config: ExperimentConfig) -> list[Finding]:
+    """Return what contradicts itself in a recipe whose single values are right."""
+    rules = (_sizes, _lengths, _mixture, _explicit_order, _held_out)
+    return [finding for rule in rules for finding in rule(config)]
 
 
 def check_config(config: ExperimentConfig) -> None:
@@ -130,6 +109,41 @@ def _lengths(config: ExperimentConfig) -> Iterator[Finding]:
         )
 
 
+def _mixture(config: ExperimentConfig) -> Iterator[Finding]:
+    sources, mixture = config.corpus.sources, config.data.mixture
+    weighted = [source.weight is not None for source in sources]
+    if any(weighted) and not all(weighted):
+        without = ("corpus", "sources", weighted.index(False))
+        yield Finding(without, "found no weight, expected one: give every source a weight, or none")
+    if mixture is not None and mixture.temperature is not None and any(weighted):
+        text = "found a temperature beside the sources' weights, expected one of the two"
+        yield Finding(("data", "mixture", "temperature"), text, (("corpus", "sources"),))
+    for index, stage in enumerate(mixture.stages if mixture else []):
+        path = ("data", "mixture", "stages", index)
+        if stage.weights and (len(stage.weights) != len(sources) or not sum(stage.weights)):
+            text = f"found {len(stage.weights)} weights, expected one for each of {len(sources)} sources, not all 0"
+            yield Finding((*path, "weights"), text, (("corpus", "sources"),))
+        if stage.duration is None and mixture is not None and index < len(mixture.stages) - 1:
+            yield Finding(path, "found no duration, expected one: only the last stage goes on to the end")
+
+
+def _explicit_order(config: ExperimentConfig) -> Iterator[Finding]:
+    data = config.data
+    explicit = data.order == "explicit"
+    if explicit and data.order_file is None:
+        yield Finding(("data", "order"), "found 'explicit', expected data.order_file with the ids beside it")
+    if explicit and config.is_mixture:
+        text = "found 'explicit' beside a mixture, expected one of the two: a file of ids fixes what is shown"
+        yield Finding(("data", "order"), text, (("corpus", "sources"), ("data", "mixture")))
+    if not explicit and data.order_file is not None:
+        yield Finding(
+            ("data", "order_file"), "found a file that is not read, expected order: explicit beside it"
+        )
+    if data.order_ids == "documents" and data.documents != "pad":
+        text = "found 'documents', expected documents: pad beside it: elsewhere windows hold parts of several"
+        yield Finding(("data", "order_ids"), text, (("data", "documents"),))
+
+
 def _held_out(config: ExperimentConfig) -> Iterator[Finding]:
     share, path = config.corpus.validation.fraction, ("corpus", "validation", "fraction")
     if config.corpus.validation.sources:
@@ -143,7 +157,7 @@ def _held_out(config: ExperimentConfig) -> Iterator[Finding]:
         where = dotted(("evaluation", needing[0])) if given else "evaluation (by default)"
         yield Finding(
             path,
-            f"found no held-out text, expected some: {where} is {name}, which needs it. "
-            "Raise the fraction, or set evaluation: []",
+            f"found no held-out text, expected some: {where} is {name}, which needs it. Raise the "
+            "fraction, or set evaluation: []",
             (("evaluation",), ("corpus", "validation")),
         )

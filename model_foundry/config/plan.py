@@ -26,6 +26,8 @@ class CorpusFacts:
     bytes: int
     documents: int
     updates: int
+    packing: Any = None
+    """Padding, split documents and kept tokens in percent."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,26 @@ class Corpus(Settings):
     """What is held out for evaluation."""
 
 
+class MixtureStage(Settings):
+    """A part of the run with weights of its own."""
+
+    duration: Interval | None = None
+    """Its length; the last stage goes on to the end of the run."""
+
+    weights: list[Annotated[float, Field(ge=0)]] = Field(default_factory=list)
+    """One for each source, in order; those of the sources where not given."""
+
+
+class Mixture(Settings):
+    """How much of each source is shown, beyond the sources' own weights."""
+
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Shares proportional to size^(1/temperature): 1 keeps the sizes' own, more evens them out."""
+
+    stages: list[MixtureStage] = Field(default_factory=list)
+    """Parts of the run, one after the other, such as a main phase and an annealing phase."""
+
+
 class Data(Settings):
     """How tokens become windows."""
 
@@ -93,8 +113,17 @@ class Data(Settings):
     documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
     """concatenate: attention crosses documents. isolate: no attention or loss across them. pad: one a row."""
 
-    order: Literal["shuffle_each_epoch", "shuffle_once", "sequential"] = "shuffle_each_epoch"
+    order: Literal["shuffle_each_epoch", "shuffle_once", "sequential", "explicit"] = "shuffle_each_epoch"
     """Order in which the windows of an epoch are shown."""
+
+    order_file: str | None = None
+    """For order explicit: a file with the ids of an epoch, one a line (or a .npy array), in their order."""
+
+    order_ids: Literal["windows", "documents"] = "windows"
+    """What the ids of order_file number, through all sources; documents needs documents: pad."""
+
+    mixture: Mixture | None = None
+    """Shares of the sources by temperature, or in stages."""
 
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     """Processes that fetch batches ahead; never changes what is fetched."""
@@ -126,6 +155,9 @@ class Training(Settings):
 
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    deterministic: bool = False
+    """Use torch's deterministic algorithms; slower on an accelerator, and refused by operations that have none."""
 
 
 class Checkpoints(Settings):
@@ -203,6 +235,13 @@ class ExperimentConfig(Settings):
     samples: Samples | None = None
     logging: Logging = Logging()
     tracking: list[PartOf[Tracker]] = Field(default_factory=list)
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether sources are drawn in stated shares, instead of each document once an epoch."""
+        return self.data.mixture is not None or any(
+            source.weight is not None or source.max_epochs is not None for source in self.corpus.sources
+        )
 
     def seed_of(self, purpose: Literal["weights", "data", "mask", "dropout"]) -> int:
         """Return the seed of one purpose: the one given, else one derived from ``seed``."""

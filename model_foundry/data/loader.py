@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model_foundry.data.course import Course
+from model_foundry.data.mixture import AnyCourse
 from model_foundry.objective import IGNORED, Batch
 
 PADDING = -1
@@ -37,7 +37,7 @@ class UpdateSampler(Sampler[list[int]]):
     drop_last = True
 
     def __init__(
-        self, course: Course, *, start: int, stop: int, micro_batch_size: int, processes: int
+        self, course: AnyCourse, *, start: int, stop: int, micro_batch_size: int, processes: int
     ) -> None:
         self._course = course
         self._updates = range(start, stop)
@@ -61,7 +61,7 @@ class UpdateSampler(Sampler[list[int]]):
 class WindowDataset(Dataset[Batch]):
     """Position -> tensors. Asked for a list of positions, it gives the micro-batch at once."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: AnyCourse) -> None:
         self._course = course
         self._context = course.windows[0].context
         self._isolates = course.windows[0].documents == "isolate"
@@ -102,7 +102,7 @@ class WindowDataset(Dataset[Batch]):
         return batch
 
 
-def build_loader(course: Course, sampler: UpdateSampler, *, workers: int, seed: int) -> DataLoader[Batch]:
+def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, seed: int) -> DataLoader[Batch]:
     """Return the loader that ``accelerator.prepare`` takes.
 
     It has a generator of its own: iterating a DataLoader draws from the global one otherwise, and so would shift

@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from model_foundry.data.course import Place
+from model_foundry.data.course import Course, Place
 from model_foundry.data.order import Order, OrderMode
 from model_foundry.data.windows import Windows
 from model_foundry.errors import RecipeError
@@ -76,7 +76,10 @@ def capped_stages(
     Raises:
         RecipeError: When no source may give more.
     """
-    left = [None if most is None else math.floor(most * size) for most, size in zip(max_epochs, sizes, strict=True)]
+    left = [
+        None if most is None else math.floor(most * size)
+        for most, size in zip(max_epochs, sizes, strict=True)
+    ]
     resolved = []
     for stage in stages:
         shares = _held_to(stage, left, names)
@@ -105,7 +108,9 @@ def _held_to(stage: Stage, left: list[int | None], names: list[str]) -> tuple[Fr
             if (most := left[index]) is not None and shares[index] * stage.windows > most
         }
         if not over:
-            return representable(tuple({**capped, **shares}[index] for index in range(len(left))), LONGEST_PATTERN)
+            return representable(
+                tuple({**capped, **shares}[index] for index in range(len(left))), LONGEST_PATTERN
+            )
         capped |= over
 
 
@@ -213,7 +218,9 @@ class MixtureCourse:
             if inside >= 0:
                 if not self.stages[stage].shares[source]:
                     return -1
-                return (self._starts[stage] + self._patterns[stage].position(source, inside)) // self.batch_size
+                return (
+                    self._starts[stage] + self._patterns[stage].position(source, inside)
+                ) // self.batch_size
         raise AssertionError("ranks begin at 0")
 
     def exposure(self, position: int) -> npt.NDArray[np.int64]:
@@ -227,3 +234,7 @@ class MixtureCourse:
         counts = self._patterns[stage].counts(positions - self._starts[stage])
         total = [before + now for before, now in zip(self._given[stage], counts, strict=True)]
         return [count / source.count for count, source in zip(total, self.windows, strict=True)]
+
+
+AnyCourse = Course | MixtureCourse
+"""Both tell which window stands where; they differ in what an epoch is."""

@@ -7,6 +7,7 @@ target of one and the first input of the next. So every token after the first is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ from model_foundry.data.stream import TokenStream
 
 Documents = Literal["concatenate", "isolate", "pad"]
 _COARSE = 1024
+
+
+_PACKING_SAMPLE = 2**20
 
 
 class Windows:
@@ -43,6 +47,28 @@ class Windows:
         """
         firsts = 1 if self.documents == "concatenate" else self.stream.num_documents
         return max(0, len(self.stream) - firsts)
+
+    @property
+    def num_shown(self) -> int:
+        """Tokens that are input or target of some window; a document of one token has neither under ``pad``."""
+        if self.documents != "pad":
+            return len(self.stream) if self.count else 0
+        lengths = self._sampled_lengths()
+        return len(self.stream) - int((lengths < 2).sum() * self.stream.num_documents / max(1, len(lengths)))
+
+    @property
+    def num_split_documents(self) -> int:
+        """Documents that do not lie whole in one window, counted on the first 2**20 and scaled."""
+        lengths = self._sampled_lengths()
+        if self.documents == "pad":
+            split = lengths > self.context + 1
+        else:
+            starts = np.asarray(self.stream.document_offsets[: len(lengths)])
+            split = starts // self.context != np.maximum(starts, starts + lengths - 2) // self.context
+        return int(split.sum() * self.stream.num_documents / max(1, len(lengths)))
+
+    def _sampled_lengths(self) -> npt.NDArray[np.int64]:
+        return np.diff(self.stream.document_offsets[: _PACKING_SAMPLE + 1])
 
     def span(self, window: int) -> tuple[int, int]:
         """Return the first token of a window and the one after its last target."""
@@ -109,3 +135,35 @@ class Windows:
     def _first_row(self, document: int) -> int:
         block = document // _COARSE
         return int(self._coarse[block] + self._rows(block * _COARSE, document).sum())
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How documents fill windows, in percent."""
+
+    padding: float
+    """Places of a window that hold no target."""
+
+    split_documents: float
+    """Documents that do not lie whole in one window."""
+
+    kept_tokens: float
+    """Tokens that are input or target of some window."""
+
+    is_estimate: bool
+    """Whether split documents were counted on the first 2**20 documents of a source alone."""
+
+
+def packing(windows: list[Windows]) -> Packing:
+    """Return how the documents of all sources fill their windows."""
+    places = sum(source.count * source.context for source in windows)
+    targets = sum(source.num_targets for source in windows)
+    documents = sum(source.stream.num_documents for source in windows)
+    tokens = sum(len(source.stream) for source in windows)
+    shown = sum(source.num_shown for source in windows)
+    return Packing(
+        padding=100 * (1 - targets / places),
+        split_documents=100 * sum(source.num_split_documents for source in windows) / documents,
+        kept_tokens=100 * shown / tokens,
+        is_estimate=any(source.stream.num_documents > _PACKING_SAMPLE for source in windows),
+    )

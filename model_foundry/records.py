@@ -1,0 +1,99 @@
+"""What a run says and writes down about itself: on the screen, in its folder, in its checkpoints."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from model_foundry.config.plan import RunPlan
+from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
+from model_foundry.courses import describe_course
+from model_foundry.errors import DataError
+from model_foundry.manifest import json_sha256
+from model_foundry.training.checkpointing import tokenizer_sha256
+from model_foundry.training.environment import describe_environment, package_versions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.measuring import Measuring
+    from model_foundry.pipeline import Built, Data
+    from model_foundry.trainer import Trainer
+    from model_foundry.training.publishing import Checkpoint
+
+
+def record_run(trainer: Trainer, data: Data, built: Built) -> None:
+    """Write environment, command, corpus manifest, plan and tokenizer into the run's folder."""
+    run, corpus, plan = trainer.run, data.corpus, built.plan
+    environment = describe_environment(Path.cwd())
+    run.write_json("environment.json", environment)
+    run.write_text("command.txt", shlex.join(environment["command"]) + "\n")
+    run.write_json("corpus.manifest.json", corpus_manifest(corpus))
+    run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan)})
+    run.tokenizer.mkdir(exist_ok=True)
+    for file in sorted(corpus.tokenizer_folder.iterdir()):
+        (run.tokenizer / file.name).write_bytes(file.read_bytes())
+
+
+def checkpoint_facts(
+    config: ExperimentConfig, corpus: PreparedCorpus, plan: RunPlan, run_id: str
+) -> dict[str, Any]:
+    """Return what every checkpoint records beside the clock: recipe, hashes, versions, topology."""
+    recipe = config.resolved()
+    return {
+        "run_id": run_id,
+        "recipe": recipe,
+        "recipe_sha256": json_sha256(recipe),
+        "tokenizer_sha256": tokenizer_sha256(corpus.tokenizer_folder),
+        "data_sha256": json_sha256([source.manifest["key"] for source in corpus.sources]),
+        "world_size": plan.processes,
+        "micro_batch_size": plan.micro_batch_size,
+        "threads": torch.get_num_threads(),
+        "versions": package_versions(),
+    }
+
+
+def require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
+    """Refuse to go on with another text or tokenizer than the run began with.
+
+    Raises:
+        DataError: Saying which of them changed.
+    """
+    for key, what in (("tokenizer_sha256", "tokenizer"), ("data_sha256", "training text")):
+        if checkpoint.record[key] != facts[key]:
+            raise DataError(
+                f"{checkpoint.path}: the {what} is not the one that this run began with: its content "
+                "changed. Restore it to resume this run, or start a new run folder."
+            )
+
+
+def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -> str:
+    """Return what a person wants to know before the first update: device, corpus, model, length."""
+    device = accelerator.device.type
+    where = f"{plan.processes} x {device}" if plan.processes > 1 else device
+    if device == "cpu":
+        where += f" ({torch.get_num_threads()} threads)"
+    corpus, model = plan.corpus, plan.model
+    lines = [
+        f"{config.run_name} · {where} · {config.training.precision} · seed {config.seed}",
+        f"  corpus  {corpus.documents:,} documents · {corpus.words:,} words · {corpus.targets:,} tokens",
+        f"  model   {model.parameters:,} parameters ({model.embedding_parameters:,} in embeddings)",
+        f"  run     {plan.updates:,} updates of {plan.tokens_per_update:,} tokens · "
+        f"{plan.epochs:.2f} epochs · {len(plan.checkpoints)} checkpoints",
+    ]
+    return "\n".join(lines)
+
+
+def goodbye(trainer: Trainer, measuring: Measuring, last_checkpoint: str | None) -> list[str]:
+    """Return the end of a run in lines: the last measures, the model's folder, the next command."""
+    folder = trainer.run.path
+    prompt = trainer.config.samples.prompts[0] if trainer.config.samples else "The"
+    return [
+        *measuring.last_lines(),
+        f"finished: {folder / 'checkpoints' / str(last_checkpoint)}",
+        f'  next: model-foundry generate {folder} "{prompt}"',
+    ]
