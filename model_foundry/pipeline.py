@@ -29,7 +29,7 @@ from model_foundry.errors import Preempted
 from model_foundry.evaluation import Subject
 from model_foundry.measuring import Measuring
 from model_foundry.model import Vocabulary
-from model_foundry.model._counting import count_parameters, flops_per_token
+from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.objective import Batch
 from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.schedule import Curve

@@ -65,10 +65,26 @@ def _values(value: Any, keys: list[str], path: Path) -> Iterator[tuple[Path, Any
         yield from _values(value[keys[0]], keys[1:], (*path, keys[0]))
 
 
-def check_rules(config: ExperimentConfig) -> list[Finding]:
-    """Return what contradicts itself in a recipe whose single values are right."""
-    rules = (_sizes, _lengths, _mixture, _explicit_order, _held_out)
-    return [finding for rule in rules for finding in rule(config)]
+def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) -> list[Finding]:
+    """Return what contradicts itself.
+
+    Args:
+        config: A recipe whose single values are right, at least in the sections that are named in ``right``.
+        right: Rules that read any other section are passed over; without it, all sections are right.
+    """
+    rules: list[tuple[set[str], Callable[[ExperimentConfig], Iterator[Finding]]]] = [
+        ({"training"}, _sizes),
+        ({"training", "schedule"}, _lengths),
+        ({"corpus", "data"}, _mixture),
+        ({"corpus", "data"}, _explicit_order),
+        ({"corpus", "evaluation"}, _held_out),
+    ]
+    return [
+        finding
+        for sections, rule in rules
+        if right is None or sections <= set(right)
+        for finding in rule(config)
+    ]
 
 
 def check_config(config: ExperimentConfig) -> None:
