@@ -23,6 +23,14 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # models here are too small for a second thread to help
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lies in ``e2e/`` starts processes of its own: mark it, so that no file has to."""
+    for item in items:
+        if item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real texts; a test that needs it is skipped where there is none."""
