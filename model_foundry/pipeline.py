@@ -88,9 +88,28 @@ def run_pipeline(
     Returns:
         The clock after the last update.
     """
-    config = trainer.config
     say: Callable[[str], None] = (lambda text: print(text, flush=True)) if is_main else (lambda text: None)
+    loop = build_loop(trainer, checkpoint, stop, is_main=is_main, say=say)
+    loop.progress.start()
+    try:
+        final = loop.run()
+    finally:
+        loop.close()
+    for line in goodbye(trainer, loop.evaluate.last_lines()):
+        say(line)
+    return final
 
+
+def build_loop(
+    trainer: Trainer,
+    checkpoint: Checkpoint | None,
+    stop: StopRequest,
+    *,
+    is_main: bool,
+    say: Callable[[str], None],
+) -> TrainingLoop:
+    """Return the loop of a run, everything in place for its next update."""
+    config = trainer.config
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
     data = prepare_data(config, trainer.folders, say)
     if stop.reason:
@@ -107,7 +126,7 @@ def run_pipeline(
     if is_main:
         record_run(trainer, data, built)
     say(summary(config, built.plan, accelerator))
-    return _train(trainer, data, built, accelerator, checkpoint, stop, say)
+    return _place(trainer, data, built, accelerator, checkpoint, stop, say)
 
 
 def prepare_data(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> Data:
@@ -127,7 +146,7 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
     return Built(model, plan, build_course(config, data.windows, plan, folders))
 
 
-def _train(
+def _place(
     trainer: Trainer,
     data: Data,
     built: Built,
@@ -135,7 +154,7 @@ def _train(
     checkpoint: Checkpoint | None,
     stop: StopRequest,
     say: Callable[[str], None],
-) -> TrainState:
+) -> TrainingLoop:
     config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
     is_main = accelerator.is_main_process
     loader = _loader(config, built, start=checkpoint.updates if checkpoint else 0)
@@ -152,7 +171,7 @@ def _train(
     subject = _subject(config, data, built, accelerator)
     measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress)
     curve = learning_rate_curve(config, plan)
-    loop = TrainingLoop(
+    return TrainingLoop(
         accelerator=accelerator,
         model=model,
         optimizer=optimizer,
@@ -169,20 +188,11 @@ def _train(
         evaluate=measuring,
         save=_saving(trainer, built, curve, checkpoints, is_main),
         metrics=metrics,
+        samples=samples,
         progress=progress,
         stop=stop,
         state=state,
     )
-    progress.start()
-    try:
-        final = loop.run()
-    finally:
-        progress.stop()
-        metrics.close()
-        samples.close()
-    for line in goodbye(trainer, measuring, checkpoints.last_good):
-        say(line)
-    return final
 
 
 def _loader(config: ExperimentConfig, built: Built, *, start: int) -> DataLoader[Batch]:

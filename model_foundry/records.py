@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from model_foundry.config.schema import ExperimentConfig
-    from model_foundry.measuring import Measuring
     from model_foundry.pipeline import Built, Data
     from model_foundry.trainer import Trainer
     from model_foundry.training.publishing import Checkpoint
@@ -88,12 +87,12 @@ def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -
     return "\n".join(lines)
 
 
-def goodbye(trainer: Trainer, measuring: Measuring, last_checkpoint: str | None) -> list[str]:
+def goodbye(trainer: Trainer, measures: list[str]) -> list[str]:
     """Return the end of a run in lines: the last measures, the model's folder, the next command."""
-    folder = trainer.run.path
+    run = trainer.run
     prompt = trainer.config.samples.prompts[0] if trainer.config.samples else "The"
     return [
-        *measuring.last_lines(),
-        f"finished: {folder / 'checkpoints' / str(last_checkpoint)}",
-        f'  next: model-foundry generate {folder} "{prompt}"',
+        *measures,
+        f"finished: {run.checkpoints / str(run.status().get('last_good_checkpoint'))}",
+        f'  next: model-foundry generate {run.path} "{prompt}"',
     ]

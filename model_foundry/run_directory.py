@@ -136,7 +136,7 @@ class RunDirectory:
 
     def run_id(self) -> str:
         """Return the name that tells this run from any other; made at its first start."""
-        known = _read_json(self._status_text()).get("run_id")
+        known = self.status().get("run_id")
         return known if isinstance(known, str) else uuid.uuid4().hex[:12]
 
     def set_status(self, state: str, **facts: Any) -> None:
@@ -146,8 +146,12 @@ class RunDirectory:
             state: ``running``, ``finished``, ``preempted``, ``failed`` or ``diverged``.
             facts: ``exit_code``, ``reason``, ``update``, ``last_good_checkpoint``, ...; kept until replaced.
         """
-        known = _read_json(self._status_text())
+        known = self.status()
         self.write_json("status.json", {**known, "state": state, **facts, "time": now()})
+
+    def status(self) -> dict[str, Any]:
+        """Return ``status.json``, or nothing where there is none yet."""
+        return _read_json(self._status_text())
 
     def _status_text(self) -> str:
         path = self.path / "status.json"

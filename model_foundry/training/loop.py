@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -37,6 +37,16 @@ class Due:
     logging: Timetable
 
 
+class Measure(Protocol):
+    """Evaluations and samples of a run."""
+
+    def __call__(self, state: TrainState, is_last: bool) -> None:
+        """Measure the model as it is now, and write the results down."""
+
+    def last_lines(self) -> list[str]:
+        """Return the last value of each measure, for the end of the run."""
+
+
 @dataclass
 class TrainingLoop:
     """Runs updates until the plan's last one.
@@ -58,12 +68,14 @@ class TrainingLoop:
     gradient_clip: float | None
     dropout_seed: int
     due: Due
-    evaluate: Callable[[TrainState, bool], None]
+    evaluate: Measure
     save: Callable[[TrainState, bool, bool], None]
     metrics: JsonLog
+    samples: JsonLog
     progress: Progress
     stop: StopRequest
     state: TrainState = field(default_factory=TrainState)
+    throughput: Throughput = field(default_factory=Throughput)
 
     def run(self) -> TrainState:
         """Train to the end.
@@ -77,7 +89,6 @@ class TrainingLoop:
         """
         resumed_at = self.state.updates if self.state.updates else -1
         before: TrainState | None = None
-        self.throughput = Throughput()
         stop_reason: str | None = None
         while True:
             is_last = self.state.updates >= self.updates
@@ -93,6 +104,12 @@ class TrainingLoop:
                 )
             before = self.state
             stop_reason = self.update()
+
+    def close(self) -> None:
+        """Leave the last state on the screen and close the logs."""
+        self.progress.stop()
+        self.metrics.close()
+        self.samples.close()
 
     def evaluate_if_due(self, before: TrainState | None, is_last: bool) -> None:
         """Measure, without touching the training's randomness or mode."""
