@@ -1,10 +1,9 @@
-"""Raw text to token shards on disk; what leaves each stage:
+"""Raw text to token shards on disk; what leaves each stage is listed here.
 
 source (``source/<type>.py``)   documents as text, in a fixed order, from fingerprinted files
-split                           each document (or the end of the text) on the training or the validation side
+split (``split.py``)            each document, or the end of the text, on the training or validation side
 tokenizer                       a folder that AutoTokenizer loads, trained on the training side only
-prepare (``prepare.py``)        per source: token shards, document table, manifest; in a content-addressed
-cache
+prepare (``prepare.py``)        per source: token shards, document table, manifest; in a cache
 """
 
 from __future__ import annotations

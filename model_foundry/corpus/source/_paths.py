@@ -22,7 +22,8 @@ class PathSource(Source):
     path: Pattern | Annotated[list[Pattern], Field(min_length=1)]
     """File, or pattern with ``*``, ``?`` and ``[...]``, or a list of them.
 
-    The files of a pattern are read in the order of their names. A relative path is looked for in the recipe's folder, then in the working folder.
+    The files of a pattern are read in the order of their names. A relative path is looked for in the
+    recipe's folder, then in the working folder.
     """
 
     recursive: bool = False
