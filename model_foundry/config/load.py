@@ -102,9 +102,8 @@ def _rules_of_the_rest(root: Node) -> list[Finding]:
     for key, field in keys_of(ExperimentConfig).items():
         try:
             if key in root.value:
-                accepted: Any = Annotated[
-                    field.annotation, *field.metadata, key
-                ]  # at least one, as Python demands
+                # Annotated demands at least one more argument; pydantic passes over a name.
+                accepted: Any = Annotated[field.annotation, key, *field.metadata]
                 values[key] = TypeAdapter(accepted).validate_python(root.value[key].plain())
             elif field.is_required():
                 continue
