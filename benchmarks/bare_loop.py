@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +37,8 @@ def train(
     for update in updates:
         ids, targets = next(batches)
         logits = model(input_ids=ids, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        logits, targets = logits.flatten(0, 1).float(), targets.flatten()
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
         (loss / targets.numel()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -45,21 +47,27 @@ def train(
         optimizer.zero_grad(set_to_none=True)
 
 
-def main(settings_file: str) -> None:
-    """Train as the settings say and write the file ``done`` after the first update."""
-    import numpy as np
+def build(settings: dict[str, Any]) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Return model and optimizer, with the settings that the package uses."""
     from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel
 
-    from model_foundry.training.accelerator import keep_large_blocks
-
-    settings = json.loads(Path(settings_file).read_text())
-    keep_large_blocks()
     torch.manual_seed(1)
     model = GPT2LMHeadModel(GPT2Config(**settings["model"]))
     decayed = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
     others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    return model, torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+
+
+def main(settings_file: str) -> None:
+    """Train as the settings say and write the file ``done`` after the first update."""
+    import numpy as np
+
+    from model_foundry.training.accelerator import keep_large_blocks
+
+    settings = json.loads(Path(settings_file).read_text())
+    keep_large_blocks()
+    model, optimizer = build(settings)
     tokens = np.load(settings["tokens"], mmap_mode="r")
     rows, context = settings["batch_size"], settings["context"]
 
