@@ -113,19 +113,10 @@ def _unknown_keys(paths: list[Path], root: Node, recipe: Any) -> tuple[list[Prob
             hint = f" Known here: {', '.join(keys_of(section))}." if section else ""
         else:
             meant |= {(*path[:-1], nearest), tuple(nearest.split("."))}
-            above = section and "." not in nearest and nearest not in {*keys_of(section), "type"}
-            hint = f" Did you mean '{nearest}'{' at the top level' if above and path[:-1] else ''}?"
-        problems.append(Problem(node.key_place, path, f"unknown key, and it {SECRET_ADVICE}"))
-            continue
-        nearest = suggestion(key, path[:-1], recipe)
-        section = section_at(recipe, path[:-1])
-        if nearest is None:
-            hint = f" Known here: {', '.join(keys_of(section))}." if section else ""
-        else:
-            meant |= {(*path[:-1], nearest), tuple(nearest.split("."))}
-            hint = f" Did you mean '{nearest}'?"
-            if section and len(path) > 1 and nearest not in {*keys_of(section), "type"} and "." not in nearest:
-                hint = f" Did you mean '{nearest}' at the top level?"
+            above = (
+                section and path[:-1] and "." not in nearest and nearest not in {*keys_of(section), "type"}
+            )
+            hint = f" Did you mean '{nearest}'{' at the top level' if above else ''}?"
         problems.append(Problem(node.key_place, path, f"unknown key.{hint}"))
     return problems, meant
 
