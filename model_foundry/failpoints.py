@@ -1,8 +1,9 @@
-"""Named places where a test makes a real process fail: killed, signalled, refused by the disk, or hung.
+"""Named places where a test makes a real process fail: killed, signalled, refused by the disk, hung or wrong.
 
 ``MODEL_FOUNDRY_FAILPOINT="update.13=kill"`` kills the process when it reaches update 13;
-``publish.rename=errno:28`` makes that step raise ENOSPC; ``save.state=signal:SIGTERM`` and ``update.3=sleep:60`` do
-what they say; ``@1`` behind a name limits it to one rank. Unset, as always outside tests, nothing happens.
+``publish.rename=errno:28`` makes that step raise ENOSPC; ``save.state=signal:SIGTERM`` and
+``update.3=sleep:60`` do what they say; ``nonfinite.loss.7=on`` is for whoever asks ``is_active``; ``@1`` behind a
+name limits it to one rank. Unset, as always outside tests, nothing happens.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def _parse(text: str) -> dict[str, str]:
 _ACTIVE = _parse(os.environ.get(_VARIABLE, ""))
 
 
+def is_active(place: str) -> bool:
+    """Return whether the environment asks for something to go wrong here, in a way that the caller knows."""
+    return place in _ACTIVE
+
+
 def reach(place: str) -> None:
     """Fail here if the environment asks for it; an error is raised once, the other actions each time."""
     if not _ACTIVE or place not in _ACTIVE:
@@ -43,4 +49,6 @@ def reach(place: str) -> None:
         del _ACTIVE[place]
         raise OSError(int(detail), os.strerror(int(detail)), place)
     else:
-        raise ValueError(f"{_VARIABLE}: {place}={_ACTIVE[place]}: expected kill, signal:NAME, sleep:SECONDS or errno:N")
+        raise ValueError(
+            f"{_VARIABLE}: {place}={_ACTIVE[place]}: expected kill, signal:NAME, sleep:SECONDS or errno:N"
+        )

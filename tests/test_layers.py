@@ -21,6 +21,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.seeds": 0,
     "model_foundry.manifest": 0,
     "model_foundry.failpoints": 0,
+    "model_foundry.parent_death": 0,
     "model_foundry.run_directory": 0,
     "model_foundry.logs": 0,
     "model_foundry.config": 2,

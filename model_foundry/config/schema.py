@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
 from model_foundry.corpus.source import Source
@@ -149,6 +150,12 @@ class Training(Settings):
 
     max_time: Time | None = None
     """Save, stop and exit with status 75 after this much time (90s, 30m, 12h), before the allocation ends."""
+
+    on_nonfinite: NonFinitePolicy = NonFinitePolicy()
+    """When loss or gradient is not finite: stop; skip 3 (updates); or rewind 3 (times, to the last checkpoint)."""
+
+    hang_timeout: Annotated[Time, Field(gt=0)] = 600.0
+    """End the run when no update, batch of an evaluation or step of a save was finished for this long."""
 
     compile: bool = False
     """Compile the model with torch.compile."""
