@@ -26,11 +26,13 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
-	@if [ -z '$(PYTHON)' ]; then \
-	  echo 'No Python of version 3.11 or newer that can make environments (modules venv and ensurepip).' \
-	    'Install python3.11 and python3.11-venv, or say where it is: make PYTHON=/path/to/python' >&2; exit 1; fi
-	@echo 'Making the environment in .venv with $(PYTHON); a few minutes the first time, most of it PyTorch.'
-	@$(PYTHON) -m venv .venv
+	@if ! $(BIN)/python -c 'import pip, ssl, sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+	  if [ -z '$(PYTHON)' ]; then \
+	    echo 'No Python of version 3.11 or newer that can make environments (modules venv and ensurepip).' \
+	      'Install python3.11 and python3.11-venv, or say where it is: make PYTHON=/path/to/python' >&2; exit 1; fi; \
+	  echo 'Making the environment in .venv with $(PYTHON); a few minutes, most of it PyTorch.'; \
+	  $(PYTHON) -m venv --clear .venv; \
+	fi
 	@$(BIN)/python -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet) \
 	  --editable '.[dev]' --constraint constraints.txt
 	@touch $@
