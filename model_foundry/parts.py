@@ -122,7 +122,7 @@ def find_part(contract: type[AnyPart], name: str) -> type[AnyPart]:
         )
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # a module of the user's own may fail in any way
         raise PydanticCustomError(
             "custom_code", "{name} cannot be imported: {error}", {"name": repr(name), "error": str(error)}
         ) from error
