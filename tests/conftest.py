@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.lab"]
+
 TEST_DATA = "MODEL_FOUNDRY_TEST_DATA"
 CACHE = "MODEL_FOUNDRY_CACHE"
 

@@ -1,0 +1,161 @@
+"""Real training in real processes: a tiny recipe, and functions that start, kill and compare runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+RECIPE = """\
+schema: 1
+name: tiny
+seed: 3
+corpus:
+  sources: [{type: text_files, path: "texts/*.txt"}]
+  validation: {fraction: 10%}
+tokenizer: {type: byte_bpe, vocab_size: 300}
+data: {context: 16}
+model: {type: gpt2, layers: 2, width: 16, heads: 2, dropout: 0.1}
+optimizer: {type: adamw, learning_rate: 3e-3}
+schedule: {type: cosine, warmup: 4 updates, floor: 10%}
+training: {duration: 24 updates, batch_size: 8}
+checkpoints: {rolling: 5 updates}
+evaluation: [{type: perplexity, every: 6 updates}]
+logging: {every: 1 updates}
+"""
+QUIET = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+_TIMES = {"tokens_per_second", "peak_memory_bytes", "evaluation_seconds"}
+
+
+@dataclass
+class Lab:
+    """A folder with a corpus and a recipe, and runs of it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str, processes: int = 1) -> subprocess.Popen[str]:
+        """Start a run as a user does, in a new interpreter (torchrun for several processes); return at once."""
+        command = [sys.executable, "-m", "model_foundry.train"]
+        if processes > 1:
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            command = [*torchrun, f"--nproc-per-node={processes}", "-m", "model_foundry.train"]
+        return subprocess.Popen(
+            [*command, "recipe.yaml", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **QUIET, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, processes: int = 1, status: int = 0) -> str:
+        """Run to the end and return what it printed; the exit status must be the one expected."""
+        found, output = self.ends(*arguments, processes=processes)
+        assert found == status, output
+        return output
+
+    def ends(self, *arguments: str, processes: int = 1, failpoint: str = "") -> tuple[int, str]:
+        """Run to whatever end; return the first exit status that is not 0 (minus the signal's number), and output.
+
+        The processes are forked from this one, which has the libraries loaded: seconds less each.
+        """
+        port = str(_free_port())
+        outputs = [self.folder / f".output-{rank}" for rank in range(processes)]
+        children = []
+        for rank in range(processes):
+            environment = {**QUIET, **self.environment, "MODEL_FOUNDRY_FAILPOINT": failpoint}
+            if processes > 1:
+                environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(processes)}
+            children.append(_fork(["recipe.yaml", *arguments], self.folder, environment, outputs[rank]))
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        output = "".join(path.read_text(errors="replace") for path in outputs)
+        return next((status for status in statuses if status), 0), output
+
+    def kill_at(self, update: int, run: str, *arguments: str, processes: int = 1) -> None:
+        """Run until every process kills itself in ``update``."""
+        failpoint = f"update.{update}=kill"
+        status, output = self.ends(f"--run-dir={run}", *arguments, processes=processes, failpoint=failpoint)
+        assert status == -signal.SIGKILL, output
+        assert max((line["update"] for line in self.metrics(run)), default=0) == update - 1, output
+
+    def metrics(self, run: str) -> list[dict[str, float]]:
+        """The lines of ``metrics.jsonl``, without what depends on the clock on the wall; torn lines left out."""
+        path = self.folder / run / "metrics.jsonl"
+        lines = []
+        for text in path.read_text().splitlines() if path.exists() else []:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            lines.append({key: value for key, value in line.items() if key not in _TIMES})
+        return lines
+
+    def weights(self, run: str, update: int = 24) -> bytes:
+        """The weights of a checkpoint, byte for byte."""
+        return (self.folder / run / "checkpoints" / f"checkpoint-{update}" / "model.safetensors").read_bytes()
+
+    def status(self, run: str) -> dict[str, object]:
+        """The run's ``status.json``."""
+        content: dict[str, object] = json.loads((self.folder / run / "status.json").read_text())
+        return content
+
+
+def _fork(arguments: list[str], folder: Path, environment: dict[str, str], output: Path) -> int:
+    import torch.distributed  # noqa: F401 - loaded before the fork, not after each
+
+    import model_foundry.pipeline  # noqa: F401
+    from model_foundry import failpoints, train
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return child
+    status = 70
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        os.environ.update(environment)
+        os.chdir(folder)
+        importlib.reload(failpoints)  # it reads the environment once
+        warnings.simplefilter("default")
+        train.main(arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def lab(tmp_path: Path, text_corpus: Callable[..., Path]) -> Iterator[Lab]:
+    """A tiny corpus and recipe in a folder of their own."""
+    text_corpus(documents=30, words=60)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    yield Lab(tmp_path)
