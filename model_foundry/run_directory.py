@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -14,9 +16,14 @@ from typing import IO, Any
 from model_foundry.errors import RunDirectoryError
 from model_foundry.manifest import write_atomically
 
+_RECORDS = (
+    "recipe.yaml", "recipe.resolved.yaml", "overrides.txt", "command.txt", "environment.json", "plan.json",
+    "corpus.manifest.json", "metrics.jsonl", "samples.jsonl",
+)  # fmt: skip
+
 
 def boot_id() -> str:
-    """Identify this start of the machine, so that a process number of an earlier one is not mistaken for alive."""
+    """Identify this start of the machine: a process number of an earlier one is not taken for alive."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -63,20 +70,30 @@ class RunDirectory:
         """One log file a rank."""
         return self.path / "logs"
 
-    def open(self, *, resume: bool) -> None:
+    def open(self, *, resume: bool) -> str | None:
         """Make the folder, or take up an existing one, and lock it for this process.
 
         Args:
             resume: Whether an existing run may be continued.
 
+        Returns:
+            How an earlier attempt ended, where it ended before its first checkpoint and is now begun anew
+            without ``resume``: its records are removed, its log and events stay.
+
         Raises:
             RunDirectoryError: When it exists and ``resume`` is false, is locked, or cannot be written.
         """
+        was_there = True  # until it is known: nothing is removed that was not made here
         try:
-            existed = (self.path / "recipe.yaml").exists()
-            if self.path.exists() and not self.path.is_dir():
-                raise RunDirectoryError(f"{self.path} is a file, and the run needs a folder of that name.")
-            if not resume and not existed and self.path.is_dir() and any(self.path.iterdir()):
+            was_there = self.path.exists()
+            if was_there and not self.path.is_dir():
+                raise RunDirectoryError(
+                    f"{self.path} is a file, and the run needs a folder of that name. "
+                    "Name another with --run-dir."
+                )
+            found = {entry.name for entry in self.path.iterdir()} if was_there else set()
+            is_run = not found.isdisjoint({"recipe.yaml", "status.json"})
+            if not resume and not is_run and not self._is_bare(found):
                 raise RunDirectoryError(
                     f"{self.path} exists and is not a run. Name another folder with --run-dir, or empty it."
                 )
@@ -84,16 +101,34 @@ class RunDirectory:
                 folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
         except OSError as error:
+            self.close()
+            if not was_there:
+                shutil.rmtree(self.path, ignore_errors=True)
             raise RunDirectoryError(
                 f"{self.path} cannot be used for the run: {error.strerror or error}. "
                 "Name a folder that can be written with --run-dir."
             ) from error
-        if existed and not resume:
+        return self._begin_again() if is_run and not resume else None
+
+    def _is_bare(self, found: set[str]) -> bool:
+        """Whether there is nothing but what a run makes before its first record."""
+        mine = {"checkpoints", "control", "logs", ".lock"}
+        others = {name for name in found - mine if not (name[0] == "." and name.endswith(".partial"))}
+        return not others and not _has_entries(self.checkpoints) and not _has_entries(self.control)
+
+    def _begin_again(self) -> str:
+        status = self.status()
+        ended = status.get("state") in ("failed", "preempted")
+        if not ended or "last_good_checkpoint" in status or _has_entries(self.checkpoints):
             self.close()
             raise RunDirectoryError(
                 f"{self.path} holds a run already. Continue it with --resume-from latest, "
                 "or start another with --run-dir PATH or name=NAME."
             )
+        for name in _RECORDS:
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        return str(status.get("message") or status["state"])
 
     def _acquire(self) -> None:
         lock = (self.path / ".lock").open("a+", encoding="utf-8")
@@ -105,20 +140,22 @@ class RunDirectory:
             lock.close()
             raise RunDirectoryError(
                 f"{self.path} is in use by process {holder.get('pid', 'unknown')} on "
-                f"{holder.get('host', 'this host')}, started {holder.get('started_at', 'at an unknown time')}. "
+                f"{holder.get('host', 'this host')}, started "
+                f"{holder.get('started_at', 'at an unknown time')}. "
                 "Wait for it or stop it, or name another folder with --run-dir.",
                 reason="run_locked",
             ) from None
+        self._lock = lock
         lock.seek(0)
         lock.truncate()
         json.dump(self.identity(), lock)
         lock.flush()
-        self._lock = lock
 
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
-            self._lock.close()
+            with suppress(OSError):  # a full disk may refuse the text; the lock is given back all the same
+                self._lock.close()
             self._lock = None
 
     @staticmethod
@@ -161,6 +198,10 @@ class RunDirectory:
         """Append one line to ``events.jsonl``."""
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": kind, **facts, "time": now()}, ensure_ascii=False) + "\n")
+
+
+def _has_entries(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _read_json(text: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Each step takes only what those above returned.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -14,15 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_foundry.errors import (
-    CheckpointError,
-    DivergedError,
-    ModelFoundryError,
-    Preempted,
-    ResourceError,
-    RunDirectoryError,
-)
+from model_foundry.config.check import check_config
+from model_foundry.errors import CheckpointError, DivergedError, Preempted, RunDirectoryError
 from model_foundry.logs import start_logging, stop_logging
+from model_foundry.outcome import as_known
 from model_foundry.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -40,8 +34,6 @@ class Resume:
 
     run: Path
     checkpoint: Path | None = None
-    may_begin: bool = False
-    """``latest``: a run that was killed before its first checkpoint begins anew."""
 
 
 class Trainer:
@@ -69,6 +61,8 @@ class Trainer:
         recipe: LoadedRecipe | None = None,
         accept_changes: tuple[str, ...] = (),
     ) -> None:
+        if recipe is None:
+            check_config(config)  # a recipe from a file was checked when it was loaded
         self.config = config
         self.base_dir = Path(base_dir) if base_dir is not None else Path.cwd()
         self.recipe = recipe
@@ -96,8 +90,7 @@ class Trainer:
 
         rank = int(os.environ.get("RANK", "0"))
         is_main = rank == 0
-        if is_main:
-            self.run.open(resume=self.resume is not None)
+        earlier = self.run.open(resume=self.resume is not None) if is_main else None
         stop = StopRequest(self.run.control, self.config.training.max_time)
         try:
             with self._outcome(is_main):
@@ -106,6 +99,8 @@ class Trainer:
                     self.start_logging(rank)
                 checkpoint = self._find_checkpoint()
                 if is_main:
+                    if checkpoint is None and (self.resume or earlier):
+                        log.warning("%s", self._nothing_yet(earlier))
                     self._record_start(checkpoint)
                 from model_foundry.pipeline import run_pipeline
 
@@ -139,6 +134,15 @@ class Trainer:
             log.warning("changed since %s: %s (%s)", checkpoint.path.name, change, change.meaning)
         return checkpoint
 
+    def _nothing_yet(self, earlier: str | None) -> str:
+        """Say that a run begins at its first update although it, or its folder, was there before."""
+        if earlier is None:
+            return f"{self.run.path}: there is no checkpoint to resume from yet; beginning at update 0."
+        return (
+            f"{self.run.path}: an earlier attempt ended before its first checkpoint; beginning anew. "
+            f"It said: {earlier}"
+        )
+
     def _record_start(self, checkpoint: Checkpoint | None) -> None:
         from model_foundry.config.load import dump_recipe
 
@@ -148,7 +152,7 @@ class Trainer:
         overrides = self.recipe.overrides if self.recipe else ()
         self.run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
         facts = {"run_id": self.run.run_id(), **self.run.identity()}
-        self.run.set_status("running", exit_code=None, reason=None, **facts)
+        self.run.set_status("running", exit_code=None, reason=None, message=None, **facts)
         if self.resume is None:
             self.run.event("start")
         else:
@@ -156,16 +160,18 @@ class Trainer:
 
     @contextmanager
     def _outcome(self, is_main: bool) -> Iterator[None]:
-        """Whatever ends the run is told in ``status.json`` and ``events.jsonl`` as it is told to the caller."""
+        """Tell whatever ends the run in ``status.json`` and ``events.jsonl`` as it is told to the caller."""
         try:
             yield
         except BaseException as error:
-            known = _as_known(error)
+            known = as_known(error, self.config, self.run.path)
             if is_main:
                 state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(known), "failed")
                 facts = {"exit_code": known.exit_status, "reason": known.reason, "message": str(known)}
                 try:
-                    self.run.set_status(state, **facts)
+                    # A finished run stays finished when an attempt to resume it is refused.
+                    if self.run.status().get("state") != "finished":
+                        self.run.set_status(state, **facts)
                     self.run.event(state, **facts)
                 except OSError:
                     pass  # the disk is the problem; the message still reaches the caller
@@ -182,8 +188,13 @@ def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
         CheckpointError: When nothing is there.
     """
     if resume_from == "latest":
-        return Resume(default, may_begin=True)
+        return Resume(default)
     path = Path(resume_from)
+    if path.name.startswith((".tmp-", ".trash-")):
+        raise CheckpointError(
+            f"--resume-from {resume_from}: a checkpoint that was never completed, or is being deleted. "
+            "Use --resume-from latest to take the newest one that holds."
+        )
     if path.name.startswith("checkpoint-") and path.parent.name == "checkpoints":
         resume = Resume(path.parent.parent, checkpoint=path)
         exists = path.is_dir()
@@ -192,29 +203,14 @@ def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
         exists = (path / "recipe.yaml").is_file() or (path / "checkpoints").is_dir()
     if not exists:
         raise CheckpointError(
-            f"--resume-from {resume_from}: neither a run nor a checkpoint is there. Name a run's folder, one of its "
-            "checkpoints/checkpoint-N, or 'latest' for the newest of this recipe's run."
+            f"--resume-from {resume_from}: neither a run nor a checkpoint is there. "
+            "Name a run's folder, one of its checkpoints/checkpoint-N, or 'latest' for the newest of this "
+            "recipe's run."
         )
     if is_named and default.resolve() != resume.run.resolve():
         raise RunDirectoryError(
-            f"--run-dir {default} and --resume-from {resume_from} name different runs. Leave one of them out.",
+            f"--run-dir {default} and --resume-from {resume_from} name different runs. "
+            "Leave one of them out.",
             reason="recipe",
         )
     return resume
-
-
-def _as_known(error: BaseException) -> ModelFoundryError:
-    if isinstance(error, ModelFoundryError):
-        return error
-    text = str(error)
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
-        return ResourceError(
-            f"memory ran out: {text.splitlines()[0] if text else 'no size is known'}. Lower training.micro_batch_size "
-            "(the update stays the same) or data.context, or set training.gradient_checkpointing: true.",
-            reason="out_of_memory",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-        return ResourceError(
-            f"{error.filename or 'the run folder'}: {error.strerror}. Free some space and resume."
-        )
-    return ModelFoundryError(f"{type(error).__name__}: {text}")

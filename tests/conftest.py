@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.texts import write_texts
 
 pytest_plugins = ["tests.lab"]
 
@@ -58,21 +59,8 @@ def text_corpus(tmp_path: Path) -> TextCorpus:
     """A function that writes a folder of small texts; the same arguments give the same bytes."""
 
     def write(*, documents: int = 20, words: int = 60, seed: int = 0, name: str = "texts") -> Path:
-        """Write ``documents`` files of ``words`` words each and return their folder.
-
-        The words are invented; their frequencies fall as 1/rank, so that a tokenizer has something to learn.
-        """
-        draw = random.Random(seed)
-        syllables = [consonant + vowel for consonant in "bdfgklmnprstv" for vowel in "aeiou"]
-        vocabulary = ["".join(draw.choices(syllables, k=draw.randint(1, 3))) for _ in range(400)]
-        frequencies = [1 / rank for rank in range(1, len(vocabulary) + 1)]
-        folder = tmp_path / name
-        folder.mkdir()
-        for number in range(documents):
-            chosen = draw.choices(vocabulary, frequencies, k=words)
-            sentences = [" ".join(chosen[at : at + 12]).capitalize() + "." for at in range(0, words, 12)]
-            (folder / f"{number:04d}.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
-        return folder
+        """Write ``documents`` files of ``words`` words each and return their folder."""
+        return write_texts(tmp_path / name, documents=documents, words=words, seed=seed)
 
     return write
 

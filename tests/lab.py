@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.texts import write_texts
+
 RECIPE = """\
 schema: 1
 name: tiny
@@ -33,6 +35,9 @@ training: {duration: 24 updates, batch_size: 8}
 checkpoints: {rolling: 5 updates}
 evaluation: [{type: perplexity, every: 6 updates}]
 logging: {every: 1 updates}
+"""
+FINISHED = """\
+samples: {prompts: [The, ba], every: 10 updates, tokens: 12}
 """
 QUIET = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 _TIMES = {"tokens_per_second", "peak_memory_bytes", "evaluation_seconds"}
@@ -159,3 +164,14 @@ def lab(tmp_path: Path, text_corpus: Callable[..., Path]) -> Iterator[Lab]:
     text_corpus(documents=30, words=60)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     yield Lab(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A lab with one finished run in ``runs/tiny``, for the tests of a file to read and to leave as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_texts(folder / "texts", documents=30, words=60)
+    (folder / "recipe.yaml").write_text(RECIPE + FINISHED)
+    lab = Lab(folder)
+    lab.run()
+    return lab
