@@ -13,6 +13,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
@@ -192,13 +193,14 @@ def _encode(source: SplitSource, encoder: TextEncoder, folder: Path, report: Pro
     tally = Tally(counts_text=True)
     writers: dict[str, SideWriter] = {}
     parts = _reporting(source, source.parts(tally), f"tokenizing {source.name}", report)
-    for part, ids, words in encode_parts(parts, encoder):
-        if part.side not in writers:
-            writers[part.side] = SideWriter(folder, part.side, encoder)
-        writers[part.side].add(part, ids, words)
-    if not writers:
-        raise source.no_documents()
-    splits = {side: writer.close() for side, writer in writers.items()}
+    with ExitStack() as open_files:
+        for part, ids, words in encode_parts(parts, encoder):
+            if part.side not in writers:
+                writers[part.side] = open_files.enter_context(SideWriter(folder, part.side, encoder))
+            writers[part.side].add(part, ids, words)
+        if not writers:
+            raise source.no_documents()
+        splits = {side: writer.close() for side, writer in writers.items()}
     for item in source.inputs:
         item.check_unchanged()
     _check_conservation(source.name, splits, tally)

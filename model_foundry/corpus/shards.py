@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -48,9 +48,13 @@ class NpyFile:
         self._file.write(magic + header.ljust(self._HEADER_BYTES - 11).encode("ascii") + b"\n")
         self._file.close()
 
+    def abandon(self) -> None:
+        """Let go of the file, finished or not; unfinished it is no array."""
+        self._file.close()
+
 
 class SideWriter:
-    """Writes one side of a source.
+    """Writes one side of a source; as a context manager it lets go of its files when the work fails.
 
     Args:
         folder: Receives ``train/`` or ``validation/``.
@@ -80,6 +84,13 @@ class SideWriter:
         self._words_in_tokens = 0
         self._rows: list[tuple[int, int, int, int]] = []
         self.documents = self.words = self.bytes = self.tokens = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for file in [*self._tables.values(), *(self._open or ())]:
+            file.abandon()
 
     def add(self, part: Part, ids: NDArray[Any], words: NDArray[Any]) -> None:
         """Append a document and the token that ends it.

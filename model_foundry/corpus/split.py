@@ -145,8 +145,6 @@ class SplitSource:
     def _cut_at(self) -> int:
         """Characters of the training side; one pass over the text."""
         characters = sum(len(text) for _, text in self._documents(Tally()))
-        if characters == 0:
-            raise self.no_documents()
         at = math.floor(characters * (1 - self.rule.fraction))
         if at == 0:
             raise DataError(
@@ -166,8 +164,6 @@ class SplitSource:
             hashes.append(
                 int.from_bytes(hashlib.blake2b(start + text.encode(), digest_size=8).digest(), "big")
             )
-        if not hashes:
-            raise self.no_documents()
         chosen = choose_held_out(np.frombuffer(hashes, dtype=np.uint64), self.rule.fraction)
         if chosen.all():
             number = f"{len(chosen)} documents" if len(chosen) > 1 else "only one document"
@@ -183,7 +179,7 @@ class SplitSource:
     def no_documents(self) -> DataError:
         """Return the error for a source without text."""
         return DataError(
-            f"source {self.name}: no document in its {len(self.inputs)} files has any text, expected at "
+            f"source {self.name}: no document of its {len(self.inputs)} inputs has any text, expected at "
             "least one. Correct the path, or remove the source."
         )
 

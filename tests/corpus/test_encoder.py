@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from model_foundry.corpus import encoder as encoder_module
+from model_foundry.corpus._words import _LAST_SPACE, word_starts
+from model_foundry.corpus.encoder import TextEncoder, cut_at_newlines
+from model_foundry.errors import DataError
+from model_foundry.tokenizer import Tokenizer as TokenizerPart
+from model_foundry.tokenizer._files import write_folder
+from model_foundry.tokenizer.byte import Byte
+from model_foundry.tokenizer.byte_bpe import ByteBpe
+from model_foundry.tokenizer.character import Character
+
+SAMPLE = (
+    "The cat's hat, 3 times.\r\n  def f(x):\n\treturn x\n\nÉtude №5: naïve 日本語 😀 <|endoftext|>\u3000end\n"
+    * 20
+)
+TEXTS = st.text(
+    st.one_of(
+        st.characters(exclude_categories=["Cs"]),
+        st.sampled_from("ab 'st\n\r\t\x00\x1c\x85\xa0\u2028\u3000é😀<|>"),
+    ),
+    max_size=80,
+)
+
+
+def make(part: TokenizerPart, folder: Path) -> TextEncoder:
+    folder.mkdir()
+    part.write(folder, iter([SAMPLE]), [])
+    return TextEncoder(folder)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextEncoder]:
+    folder = tmp_path_factory.mktemp("tokenizers")
+    parts = {"byte_bpe": ByteBpe(vocab_size=300), "byte": Byte(), "character": Character()}
+    return {name: make(part, folder / name) for name, part in parts.items()} | {
+        "lowercase": lowercase(folder / "lowercase")
+    }
+
+
+def lowercase(folder: Path) -> TextEncoder:
+    """Return a byte-level tokenizer that is not faithful: it lowers, normalises and drops characters."""
+    pipeline = Tokenizer(
+        models.BPE(vocab={sign: n for n, sign in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[])
+    )
+    pipeline.normalizer = normalizers.Sequence(
+        [normalizers.NFD(), normalizers.Lowercase(), normalizers.BertNormalizer(lowercase=False)]
+    )
+    pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    pipeline.decoder = decoders.ByteLevel()
+    pipeline.add_special_tokens(["</s>", "<s>", "<pad>"])
+    folder.mkdir()
+    roles = {
+        "sep_token": {"content": "</s>"},
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "model_max_length": 5,
+    }
+    write_folder(folder, pipeline, roles)
+    return TextEncoder(folder)
+
+
+each = pytest.mark.parametrize("name", ["byte_bpe", "byte", "character", "lowercase"])
+faithful = pytest.mark.parametrize("name", ["byte_bpe", "byte"])
+
+
+def test_no_white_space_lies_beyond_the_table():
+    assert max(point for point in range(sys.maxunicode + 1) if chr(point).isspace()) == _LAST_SPACE
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS)
+def test_word_starts_are_where_split_finds_them(text: str):
+    characters, in_bytes = word_starts(text)
+
+    assert [text[start:].split()[0] for start in characters.tolist()] == text.split()
+    assert in_bytes.tolist() == [len(text[:start].encode()) for start in characters.tolist()]
+
+
+@faithful
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS)
+def test_the_words_of_every_prefix_are_counted_exactly(
+    encoders: dict[str, TextEncoder], name: str, text: str
+):
+    encoder = encoders[name]
+    table = encoder.bytes_per_token
+    assert table is not None
+
+    [(ids, words)] = encoder.encode_with_words([text])
+
+    data, ends = text.encode(), np.cumsum(table[ids])
+    assert len(words) == len(ids)
+    for end, count in zip(ends.tolist(), np.cumsum(words).tolist(), strict=True):
+        # a word has begun in the prefix if its first byte has
+        assert count == sum(len(text[:at].encode()) < end for at in word_starts(text)[0].tolist()), data[:end]
+
+
+@faithful
+@settings(max_examples=150, deadline=None)
+@given(text=TEXTS)
+def test_any_text_is_decoded_to_itself_and_its_tokens_add_up_to_its_bytes(
+    encoders: dict[str, TextEncoder], name: str, text: str
+):
+    encoder = encoders[name]
+    [ids] = encoder.encode_batch([text])
+
+    assert encoder.decode(ids.tolist()) == text
+    assert encoder.bytes_per_token is not None
+    assert int(encoder.bytes_per_token[ids].sum()) == len(text.encode())
+
+
+@each
+@settings(max_examples=100, deadline=None)
+@given(text=TEXTS)
+def test_all_words_are_counted_if_there_is_a_token_to_hold_them(
+    encoders: dict[str, TextEncoder], name: str, text: str
+):
+    [(ids, words)] = encoders[name].encode_with_words([text])
+
+    assert int(words.sum()) == (len(text.split()) if len(ids) else 0)
+
+
+def test_words_of_a_tokenizer_that_changes_text_begin_where_its_offsets_say(encoders: dict[str, TextEncoder]):
+    encoder = encoders["lowercase"]
+    assert encoder.bytes_per_token is None
+
+    [(ids, words)] = encoder.encode_with_words(["Ab É c"])
+
+    assert encoder.decode(ids.tolist()) == " ab e\u0301 c"
+    # the space put in front of the text reports the place of its first letter; é is a letter and two bytes
+    assert words.tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def test_an_unknown_character_is_one_token_and_words_stay_exact(encoders: dict[str, TextEncoder]):
+    encoder = encoders["character"]
+
+    [(ids, words)] = encoder.encode_with_words(["The Ж日 hat"])
+
+    assert encoder.decode(ids.tolist()) == "The <unk>日 hat"
+    assert words.tolist() == [1, 0, 0, 0, 1, 0, 0, 1, 0, 0]
+    assert encoder.bytes_per_token is not None
+    assert encoder.bytes_per_token[ids].tolist() == [1, 1, 1, 1, 0, 3, 1, 1, 1, 1]
+
+
+@each
+def test_the_spelling_of_a_special_token_in_a_text_is_text(encoders: dict[str, TextEncoder], name: str):
+    encoder = encoders[name]
+
+    [ids] = encoder.encode_batch(["a <|endoftext|> b </s>"])
+
+    assert encoder.eos_id not in ids.tolist()
+
+
+def test_roles_are_read_from_the_configuration_and_absent_ones_are_none(encoders: dict[str, TextEncoder]):
+    ours, theirs = encoders["byte"], encoders["lowercase"]
+
+    assert (ours.vocab_size, ours.eos_id, ours.bos_id, ours.pad_id) == (257, 256, None, None)
+    assert (theirs.eos_token, theirs.eos_id, theirs.bos_id, theirs.pad_id) == ("</s>", 256, 257, 258)
+
+
+def test_special_tokens_stand_for_no_bytes(encoders: dict[str, TextEncoder]):
+    for name in ("byte_bpe", "byte", "character"):
+        encoder = encoders[name]
+        assert encoder.bytes_per_token is not None
+        assert encoder.bytes_per_token.dtype == np.int32
+        assert encoder.bytes_per_token.shape == (encoder.vocab_size,)
+        assert encoder.bytes_per_token[encoder.eos_id] == 0
+
+
+def test_truncation_and_padding_saved_in_a_tokenizer_are_ignored(tmp_path: Path):
+    make(Byte(), tmp_path / "byte")
+    pipeline = Tokenizer.from_file(str(tmp_path / "byte" / "tokenizer.json"))
+    pipeline.enable_truncation(4)
+    pipeline.enable_padding(length=9)
+    pipeline.save(str(tmp_path / "byte" / "tokenizer.json"))
+
+    ids = TextEncoder(tmp_path / "byte").encode_batch(["abcdefgh", "a"])
+
+    assert [len(of_text) for of_text in ids] == [8, 1]
+
+
+def test_the_identity_is_of_the_file_and_the_token_between_documents(tmp_path: Path):
+    encoder = make(Byte(), tmp_path / "byte")
+    config = tmp_path / "byte" / "tokenizer_config.json"
+    expected = hashlib.sha256((tmp_path / "byte" / "tokenizer.json").read_bytes() + b"\0<|endoftext|>")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token": "a"}))
+
+    assert encoder.sha256 == expected.hexdigest()
+    assert TextEncoder(tmp_path / "byte").sha256 != encoder.sha256
+
+
+def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"cannot be read as a tokenizer: .*Expected tokenizer.json"):
+        TextEncoder(tmp_path)
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path: Path):
+    make(Byte(), tmp_path / "byte")
+    (tmp_path / "byte" / "tokenizer.json").write_text("{}")
+
+    with pytest.raises(DataError, match="cannot be read as a tokenizer"):
+        TextEncoder(tmp_path / "byte")
+
+
+def test_a_tokenizer_without_a_token_for_between_documents_says_what_to_do(tmp_path: Path):
+    make(Byte(), tmp_path / "byte")
+    (tmp_path / "byte" / "tokenizer_config.json").write_text('{"eos_token": "not there"}')
+
+    with pytest.raises(
+        DataError, match=r"names no end-of-sequence or separator token.*end_of_document: TOKEN"
+    ):
+        TextEncoder(tmp_path / "byte")
+
+
+@pytest.mark.parametrize("name", ["byte_bpe", "byte", "character"])
+@settings(max_examples=100, deadline=None)
+@given(
+    texts=st.lists(
+        st.sampled_from(["a", "b ", "\n", "'s", "'", " ", "12", "!?", "\r", "\x1c", "é", "ab"]), max_size=40
+    )
+)
+def test_cutting_a_text_changes_no_token_and_no_word(
+    encoders: dict[str, TextEncoder], name: str, texts: list[str]
+):
+    encoder, text = encoders[name], "".join(texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder_module, "_PIECE_CHARACTERS", 2)
+        pieces = list(encoder.pieces(text))
+    [(ids, words)] = encoder.encode_with_words([text])
+    cut = encoder.encode_with_words(pieces)
+
+    assert "".join(pieces) == text
+    assert np.concatenate([part for part, _ in cut]).tolist() == ids.tolist()
+    assert np.concatenate([part for _, part in cut]).tolist() == words.tolist()
+
+
+def test_a_tokenizer_that_is_not_known_to_be_safe_gets_whole_texts(encoders: dict[str, TextEncoder]):
+    assert len(list(encoders["lowercase"].pieces("a\n" * 100_000))) == 1
+    assert len(list(encoders["byte"].pieces("a\n" * 100_000))) == 4
+
+
+def test_a_text_without_a_place_to_cut_stays_whole():
+    assert list(cut_at_newlines("a \n" * 100_000)) == ["a \n" * 100_000]
