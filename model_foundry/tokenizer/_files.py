@@ -24,10 +24,15 @@ def write_folder(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -
         settings: Special tokens by role, such as ``{"eos_token": "</s>"}``, and other keys of the
             configuration.
     """
-    folder.joinpath("tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+    description = tokenizer.to_str(pretty=True)
+    folder.joinpath("tokenizer.json").write_text(description + "\n", encoding="utf-8")
+    # Said again because transformers 4 changes the pipeline to what the configuration says, by default false.
+    steps = json.loads(description)["pre_tokenizer"] or {}
+    prefix = {key: value for key, value in steps.items() if key == "add_prefix_space"}
     config = {
         "model_input_names": ["input_ids", "attention_mask"],
         **settings,
+        **prefix,
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": TOKENIZER_CLASS,
     }

@@ -131,8 +131,7 @@ def _unknown_kind(folder: Path) -> RecipeError:
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return RecipeError(
         f"tokenizer.path: {folder} holds {shown or 'nothing'}, expected tokenizer.json, or vocab.json and "
-        "merges.txt. "
-        + advice
+        "merges.txt. " + advice
     )
 
 

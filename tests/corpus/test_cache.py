@@ -130,7 +130,13 @@ def test_what_killed_builders_left_is_removed_but_not_what_a_living_one_builds(t
     (tmp_path / ".key.1.partial" / "half").mkdir(parents=True)
     (tmp_path / ".other.2.partial").mkdir()
     (tmp_path / ".alive.3.partial").mkdir()
-    program = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2)\nprint(flush=True); time.sleep(60)"
+    program = """
+import fcntl, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(60)
+"""
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "alive.lock")], stdout=subprocess.PIPE
     )

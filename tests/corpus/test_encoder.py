@@ -79,6 +79,14 @@ def test_no_white_space_lies_beyond_the_table():
     assert max(point for point in range(sys.maxunicode + 1) if chr(point).isspace()) == _LAST_SPACE
 
 
+def test_bytes_are_counted_at_the_borders_of_every_length():
+    letters = "\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"
+
+    _, in_bytes = word_starts(" ".join(letters))
+
+    assert np.diff(in_bytes).tolist() == [len(letter.encode()) + 1 for letter in letters[:-1]]
+
+
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS)
 def test_word_starts_are_where_split_finds_them(text: str):

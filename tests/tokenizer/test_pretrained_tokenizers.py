@@ -73,7 +73,14 @@ def test_a_bare_file_gets_the_usual_roles_and_loses_its_truncation(test_data: Pa
     loaded = AutoTokenizer.from_pretrained(folder)
 
     assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == ("<s>", "</s>", "<pad>")
+    assert json.loads((folder / "tokenizer_config.json").read_text())["add_prefix_space"] is True
+    assert (
+        loaded("It was", add_special_tokens=False)["input_ids"]
+        == TextEncoder(folder).encode_batch(["It was"])[0].tolist()
+    )
     assert len(loaded("word " * 1000)["input_ids"]) > 1000
+    written = json.loads((folder / "tokenizer.json").read_text())
+    assert (written["truncation"], written["padding"]) == (None, None)
     assert TextEncoder(folder).eos_id == loaded.eos_token_id
 
 
