@@ -2,7 +2,7 @@
 
 Accelerate writes weights, optimizer and random state; the clock, the recipe and the place in the data are our
 own JSON. The weights are moved beside the model's configuration, so every checkpoint loads with
-``from_pretrained``.
+``from_pretrained``. Nothing is registered with Accelerate: it would load it with code.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +20,53 @@ from accelerate import Accelerator
 from safetensors.torch import load_model
 from transformers import PreTrainedModel
 
-from model_foundry.errors import CheckpointError, DivergedError, ModelFoundryError, ResourceError
+from model_foundry.errors import CheckpointError, ModelFoundryError, ResourceError
 from model_foundry.failpoints import reach
-from model_foundry.manifest import ManifestError, file_sha256, read_manifest
-from model_foundry.training.publishing import (
+from model_foundry.manifest import file_sha256, fsync_path
+from model_foundry.training.agreement import Agreement
+from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
     TRAINER_STATE,
+    WEIGHTS,
     Checkpoint,
     checkpoint_name,
+    find_checkpoint,
+    open_checkpoint,
+    random_state_file,
+)
+from model_foundry.training.publishing import (
     clean_up,
-    delete,
-    drop_state,
     new_temporary,
     publish,
-    published,
+    replace_file,
     require_space,
-    verify_checkpoint,
+    require_space_for_run,
 )
+from model_foundry.training.restoring import (
+    inexact_because,
+    machine_facts,
+    optimizer_facts,
+    random_state_sha256,
+    require_finite,
+)
+from model_foundry.training.retention import Retention
 from model_foundry.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
-_WEIGHTS = "model.safetensors"
-_FIRST_SAVE_BYTES_PER_PARAMETER = 12  # float32 weights and two moments
+_RESUMABLE_BYTES, _WEIGHTS_BYTES = 12, 4  # a parameter: float32 weights with two moments, and without
+_SMALL_FILES_BYTES = 64 * 1024
+_IN_MANIFEST = ("run_id", "world_size", "recipe_sha256", "tokenizer_sha256", "data_sha256", "versions", "threads")
 
 
 class CheckpointManager:
-    """Saves, finds and loads the checkpoints of one run.
+    """Saves and loads the checkpoints of one run.
 
     Args:
         folder: The run's ``checkpoints`` folder.
         accelerator: The run's accelerator, with model and optimizer prepared.
         tokenizer: Folder whose files go into every checkpoint.
-        facts: What ``trainer_state.json`` shall record beside the clock (recipe, hashes, versions, topology).
+        facts: What ``trainer_state.json`` shall record beside clock and machine: run_id, recipe, hashes, topology.
         keep_resumable: How many resumable states are kept.
     """
 
@@ -67,20 +80,43 @@ class CheckpointManager:
         keep_resumable: int,
     ) -> None:
         self.folder = folder
+        self.inexact: tuple[str, ...] = ()
+        """Why this run may differ in the last bits from one that was never resumed; empty where it may not."""
         self._accelerator = accelerator
+        self._agreement = Agreement(accelerator)
         self._tokenizer = tokenizer
-        self._facts = facts
+        self._facts = {**facts, **machine_facts(accelerator.device)}
         self._keep_resumable = keep_resumable
+        self._retention = Retention(folder, facts["run_id"], keep_resumable)
         self._last: Checkpoint | None = None
-        self._verified: set[Path] = set()
         accelerator.register_load_state_pre_hook(_load_weights)
         if accelerator.is_main_process:
-            clean_up(folder)
+            clean_up(folder, facts["run_id"])
 
     @property
     def last_good(self) -> str | None:
         """Name of the newest checkpoint that this process published or loaded."""
         return self._last.path.name if self._last else None
+
+    @property
+    def last_digest(self) -> str | None:
+        """Digest of that checkpoint's manifest, which vouches for all its files where it is kept elsewhere."""
+        return self._last.manifest["digest"] if self._last else None
+
+    def require_space(self, model: PreTrainedModel, milestones: int) -> None:
+        """Refuse, before the first update, a run whose checkpoints cannot fit; called by all ranks.
+
+        Args:
+            model: The model to be trained.
+            milestones: How many milestones are still to come.
+
+        Raises:
+            RunDirectoryError: Saying how much is needed and free, and where.
+        """
+        held = self._last.bytes if self._last else 0
+        needed = (self._keep_resumable + 1) * self._estimate(model, _RESUMABLE_BYTES) - held
+        needed += milestones * self._estimate(model, _WEIGHTS_BYTES)
+        self._agreement.on_main(lambda: require_space_for_run(self.folder, needed))
 
     def save(
         self,
@@ -104,51 +140,56 @@ class CheckpointManager:
             ResourceError: When it could not be written; nothing older was touched.
             DivergedError: When a tensor is not finite.
         """
-        main = self._accelerator.is_main_process
+        accelerator, agreement = self._accelerator, self._agreement
         temporary: Path | None = None
+        content = {**state.as_json(), **record, "resumable": resumable, "milestone": milestone}
 
         def begin() -> None:
             nonlocal temporary
-            _require_finite(model)
+            require_finite(model, accelerator._optimizers)  # those that save_state writes
             require_space(self.folder, self._needed_bytes(model), self.last_good)
             temporary = new_temporary(self.folder, state.updates)
 
+        def write() -> None:
+            if resumable:
+                accelerator.save_state(str(folder))
+                fsync_path(folder / random_state_file(accelerator.process_index))
+            else:
+                accelerator.save_model(model, str(folder), max_shard_size="1000GB")
+
         def finish() -> None:
             assert temporary is not None
-            self._complete(temporary, model, state, resumable=resumable, milestone=milestone, record=record)
-            facts = {"milestone": milestone, "run_id": self._facts["run_id"]}
-            self._last = publish(
-                temporary, state.updates, {**facts, "dropped": [] if resumable else [STATE_FOLDER]}
-            )
-            self._verified.add(self._last.path)
-            self._prune()
+            self._complete(temporary, model, {**content, "random_states": random_states})
+            facts = {key: self._facts[key] for key in _IN_MANIFEST}
+            facts |= {"milestone": milestone, "dropped": [] if resumable else [STATE_FOLDER]}
+            self._last = publish(temporary, state.updates, facts)
 
         try:
-            self._on_main(begin)
-            name = _broadcast_name(self._accelerator, temporary)
+            agreement.on_main(begin)
+            folder = self.folder / agreement.name(temporary.name if temporary else None) / STATE_FOLDER
+            agreement.together(lambda: _require_folder(folder.parent))
             reach("save.state")
-            state_folder = str(self.folder / name / STATE_FOLDER)
-            if resumable:
-                self._together(lambda: self._accelerator.save_state(state_folder))
-            else:
-                self._together(
-                    lambda: self._accelerator.save_model(model, state_folder, max_shard_size="1000GB")
-                )
-            self._on_main(finish)
-        except (OSError, ManifestError, RuntimeError) as error:
-            if main and temporary is not None:
+            agreement.together(write)
+            random_states = agreement.digests(random_state_sha256())
+            agreement.on_main(finish)
+        except Exception as error:
+            if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
-            raise ResourceError(
-                f"checkpoint-{state.updates} could not be saved to {self.folder}: {error}. "
-                f"Last good checkpoint: {self.last_good or 'none'}."
-            ) from error
-        except ModelFoundryError:
-            if main and temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            if isinstance(error, ModelFoundryError):
+                raise
+            raise self._as_resource_error(state, model, error) from error
+        if accelerator.is_main_process:
+            self._after(state)
 
-    def load(self, checkpoint: Checkpoint) -> TrainState:
+    def load(self, checkpoint: Checkpoint, *, changes: Iterable[str] = ()) -> TrainState:
         """Bring model, optimizer and randomness back to a verified checkpoint; called by all ranks.
+
+        Args:
+            checkpoint: What was found or named.
+            changes: Changes of the recipe's trajectory that were accepted.
+
+        Returns:
+            The clock.
 
         Raises:
             CheckpointError: When it holds weights alone, or what was loaded is not what was recorded.
@@ -158,134 +199,89 @@ class CheckpointManager:
                 f"{checkpoint.path}: it holds weights alone, so training cannot go on from it. "
                 "Resume from a resumable checkpoint, or from the run."
             )
-        self._accelerator.load_state(str(checkpoint.path / STATE_FOLDER))
-        record = checkpoint.record
-        state = TrainState(**{key: record[key] for key in asdict(TrainState())})
-        same_topology = record["world_size"] == self._accelerator.num_processes
-        if same_topology and record["random_state_sha256"] != _random_state_sha256():
-            if self._accelerator.is_main_process:
-                raise CheckpointError(
-                    f"{checkpoint.path}: the random state was not restored as it was recorded."
-                )
+        if len(set(self._agreement.digests(checkpoint.manifest["digest"]))) > 1:
+            raise CheckpointError(
+                f"{checkpoint.path}: the processes found different checkpoints under this name. "
+                "The run's folder must be the same one for all of them."
+            )
+        self._agreement.together(lambda: self._restore(checkpoint))
+        found = [*checkpoint.record.get("inexact", []), *inexact_because(checkpoint.record, self._facts), *changes]
+        self.inexact = tuple(dict.fromkeys(map(str, found)))
+        for reason in self.inexact:
+            log.warning("not bit for bit the run that was never stopped: %s", reason)
         self._last = checkpoint
-        self._verified.add(checkpoint.path)
-        return state
+        self._retention.resumed_from(checkpoint)
+        return TrainState.from_record(checkpoint.record)
 
-    def _complete(
-        self,
-        temporary: Path,
-        model: PreTrainedModel,
-        state: TrainState,
-        *,
-        resumable: bool,
-        milestone: bool,
-        record: dict[str, Any],
-    ) -> None:
-        (temporary / STATE_FOLDER / _WEIGHTS).rename(temporary / _WEIGHTS)
-        if not resumable:
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        path, record, rank = checkpoint.path, checkpoint.record, self._accelerator.process_index
+        try:
+            self._accelerator.load_state(str(path / STATE_FOLDER))
+        except Exception as error:  # whatever a file can hold; torch's own message advises to load it unsafely
+            log.debug("%s", error, exc_info=error)
+            raise CheckpointError(
+                f"{path}: it could not be loaded although its manifest holds ({type(error).__name__}). Its files are "
+                "not those of this model and optimizer, or hold something else than numbers, which is never run. "
+                "Use another checkpoint."
+            ) from error
+        is_same_topology = record["world_size"] == self._accelerator.num_processes
+        if is_same_topology and record["random_states"][rank : rank + 1] != [random_state_sha256()]:
+            raise CheckpointError(
+                f"{path}: the random state of rank {rank} was not restored as it was recorded. Use another checkpoint."
+            )
+        found = optimizer_facts(self._accelerator._optimizers)
+        if found != record.get("optimizer"):
+            raise CheckpointError(
+                f"{path}: the optimizer was restored as {found}, and the record says {record.get('optimizer')}. "
+                "Use another checkpoint."
+            )
+
+    def _complete(self, temporary: Path, model: PreTrainedModel, content: dict[str, Any]) -> None:
+        """Add to what Accelerate wrote what is ours; the weights move up."""
+        (temporary / STATE_FOLDER / WEIGHTS).rename(temporary / WEIGHTS)
+        if not content["resumable"]:
             (temporary / STATE_FOLDER).rmdir()
         model.config.save_pretrained(temporary)
         if model.generation_config is not None:
             model.generation_config.save_pretrained(temporary)
         for file in sorted(self._tokenizer.iterdir()):
             shutil.copyfile(file, temporary / file.name)
-        content = {
-            "global_step": state.updates,
-            **state.as_json(),
-            **record,
+        record = {
+            "global_step": content["updates"],
+            **content,
             **self._facts,
-            "resumable": resumable,
-            "milestone": milestone,
-            "random_state_sha256": _random_state_sha256(),
+            "optimizer": optimizer_facts(self._accelerator._optimizers),
+            "bit_exact": not self.inexact,
+            "inexact": self.inexact,
         }
-        (temporary / TRAINER_STATE).write_text(
-            json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8"
-        )
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        (temporary / TRAINER_STATE).write_text(text, encoding="utf-8")
 
-    def _prune(self) -> None:
-        """Keep the newest resumable states; older ones lose their state, and all but milestones go."""
-        resumable = 0
-        for path in published(self.folder):
-            try:
-                unknown = resumable < self._keep_resumable and path not in self._verified
-                checkpoint = verify_checkpoint(path) if unknown else _listed(path)
-            except (ManifestError, OSError, ValueError) as error:
-                log.warning("%s is passed over: %s", path.name, error)
-                continue
-            self._verified.add(path)
-            if checkpoint.manifest.get("run_id") != self._facts["run_id"] or not checkpoint.is_resumable:
-                continue
-            resumable += 1
-            if resumable <= self._keep_resumable:
-                continue
-            if checkpoint.manifest.get("milestone"):
-                drop_state(checkpoint)
-            else:
-                delete(path)
+    def _after(self, state: TrainState) -> None:
+        assert self._last is not None
+        self._retention.after(self._last)
+        try:
+            replace_file(self.folder / "LATEST", f"{self.last_good}\n".encode(), through=self.folder)
+        except OSError as error:  # a hint for people; the checkpoint is there without it
+            log.warning("%s could not be written: %s", self.folder / "LATEST", error)
+
+    def _as_resource_error(self, state: TrainState, model: PreTrainedModel, error: Exception) -> ResourceError:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return ResourceError(
+            f"{self.folder}: {checkpoint_name(state.updates)} could not be saved: {reason}. It needs about "
+            f"{self._needed_bytes(model):,} bytes; {shutil.disk_usage(self.folder).free:,} are free. "
+            f"Last good checkpoint: {self.last_good or 'none'}. Repair the disk or free some space, "
+            "then use --resume-from latest."
+        )
 
     def _needed_bytes(self, model: PreTrainedModel) -> int:
         if self._last is not None and self._last.is_resumable:
-            return int(1.1 * sum(facts["size"] for facts in self._last.manifest["files"].values()))
-        return _FIRST_SAVE_BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in model.parameters())
+            return int(1.1 * self._last.bytes)
+        return self._estimate(model, _RESUMABLE_BYTES)
 
-    def _on_main(self, step: Callable[[], None]) -> None:
-        self._together(step if self._accelerator.is_main_process else lambda: None)
-
-    def _together(self, step: Callable[[], object]) -> None:
-        """Run a step so that the failure of one rank is the failure of all, and nobody waits for ever."""
-        problem: Exception | None = None
-        try:
-            step()
-        except Exception as error:
-            problem = error
-        if self._accelerator.num_processes > 1:
-            failed = torch.tensor([problem is not None], dtype=torch.int64, device=self._accelerator.device)
-            if int(self._accelerator.reduce(failed, "sum")) and problem is None:
-                problem = ResourceError("another process could not save its part of the checkpoint.")
-        if problem is not None:
-            raise problem
-
-
-def find_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest resumable checkpoint that verifies, or None where nothing was ever published.
-
-    Each one that is passed over is named in the log with its reason.
-
-    Raises:
-        CheckpointError: When there are checkpoints and none of them holds.
-    """
-    rejected = []
-    for path in published(folder):
-        try:
-            checkpoint = verify_checkpoint(path)
-        except (ManifestError, OSError, ValueError) as error:
-            rejected.append(f"{path.name}: {error}")
-            log.warning("%s is passed over: %s", path.name, error)
-            continue
-        if checkpoint.is_resumable:
-            return checkpoint
-    if rejected:
-        raise CheckpointError(
-            f"{folder}: no usable checkpoint.\n  "
-            + "\n  ".join(rejected)
-            + "\nRestore one of them from a copy; "
-            "a run whose checkpoints are all damaged is never started from scratch by itself."
-        )
-    return None
-
-
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Verify a checkpoint that was named explicitly.
-
-    Raises:
-        CheckpointError: When it does not hold; there is no fallback.
-    """
-    try:
-        return verify_checkpoint(path)
-    except (ManifestError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a usable checkpoint: {error}. Use --resume-from latest to take the newest one that holds."
-        ) from error
+    def _estimate(self, model: PreTrainedModel, bytes_per_parameter: int) -> int:
+        beside = sum(file.stat().st_size for file in self._tokenizer.iterdir()) + _SMALL_FILES_BYTES
+        return int(1.1 * bytes_per_parameter * sum(tensor.numel() for tensor in model.parameters())) + beside
 
 
 def tokenizer_sha256(folder: Path) -> str:
@@ -294,40 +290,18 @@ def tokenizer_sha256(folder: Path) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _listed(path: Path) -> Checkpoint:
-    manifest = read_manifest(path)
-    return Checkpoint(path, manifest["updates"], manifest, {})
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ResourceError(
+            f"{folder.parent}: this process does not see the folder that the main one made. "
+            "Use a run folder on a file system that all of them share."
+        )
 
 
 def _load_weights(models: list[torch.nn.Module], state_folder: str) -> None:
     """Accelerate's hook: the weights lie beside the state, not in it."""
     while models:
-        load_model(models.pop(), Path(state_folder).parent / _WEIGHTS)
-
-
-def _require_finite(model: PreTrainedModel) -> None:
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter.detach()).all()):
-            raise DivergedError(f"{name} holds values that are not finite; no checkpoint of it is published.")
-
-
-def _random_state_sha256() -> str:
-    return hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
-
-
-def _broadcast_name(accelerator: Accelerator, temporary: Path | None) -> str:
-    """Tell all ranks the temporary folder's name, as bytes: no pickle travels."""
-    if accelerator.num_processes == 1:
-        assert temporary is not None
-        return temporary.name
-    from accelerate.utils import broadcast
-
-    buffer = torch.zeros(128, dtype=torch.int64, device=accelerator.device)
-    if temporary is not None:
-        encoded = temporary.name.encode()
-        buffer[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.int64)
-    received: torch.Tensor = broadcast(buffer)
-    return bytes(int(byte) for byte in received.tolist() if byte).decode()
+        load_model(models.pop(), Path(state_folder).parent / WEIGHTS)
 
 
 __all__ = ["CheckpointManager", "checkpoint_name", "find_checkpoint", "open_checkpoint", "tokenizer_sha256"]

@@ -20,16 +20,27 @@ class JsonLog:
     Args:
         path: The file; None in all processes but the main one, which then write nothing.
         keep_until: Lines of later updates are cut away first: a resumed run writes them anew.
+        measures_anew: Cut what was measured at ``keep_until`` away, too: it was broken off there.
     """
 
-    def __init__(self, path: Path | None, *, keep_until: int) -> None:
+    def __init__(self, path: Path | None, *, keep_until: int, measures_anew: bool = False) -> None:
+        self._path = path
         self._file: IO[str] | None = None
-        if path is None:
+        self.cut(keep_until, measures_anew=measures_anew)
+
+    def cut(self, keep_until: int, *, measures_anew: bool = False) -> None:
+        """Cut the lines of later updates away, as a run does that goes back."""
+        if self._path is None:
             return
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            write_atomically(path, "".join(line + "\n" for line in lines if _update_of(line) <= keep_until))
-        self._file = path.open("a", encoding="utf-8")
+        self.close()
+        if self._path.exists():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            limits = [keep_until - (measures_anew and _is_measured(line)) for line in lines]
+            kept = [
+                line + "\n" for line, limit in zip(lines, limits, strict=True) if _update_of(line) <= limit
+            ]
+            write_atomically(self._path, "".join(kept))
+        self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one object."""
@@ -53,6 +64,14 @@ def _update_of(line: str) -> float:
         return float(json.loads(line)["update"])
     except (ValueError, KeyError):
         return math.inf  # the torn last line of a killed process
+
+
+def _is_measured(line: str) -> bool:
+    """Whether a line is of an evaluation or a sample, not of an update."""
+    try:
+        return "loss" not in json.loads(line)
+    except ValueError:
+        return False
 
 
 class Throughput:

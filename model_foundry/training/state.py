@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from model_foundry.units import Duration
 
@@ -16,6 +17,10 @@ class TrainState:
 
     ``tokens`` counts targets; ``words`` and ``bytes`` are those of the source text of the consumed tokens;
     ``documents`` counts documents consumed to their end; ``skipped_updates`` were shown but not applied.
+
+    An attempt is the windows of one update. As long as all of them are applied, attempt k makes update k + 1;
+    those in ``passed_over`` (numbered from 0) never make one, so the data run ahead of the updates by their
+    number.
     """
 
     updates: int = 0
@@ -24,25 +29,50 @@ class TrainState:
     bytes: int = 0
     documents: int = 0
     skipped_updates: int = 0
+    passed_over: tuple[int, ...] = ()
+
+    @property
+    def attempt(self) -> int:
+        """The next attempt: as many were applied before it as there are updates."""
+        number = self.updates
+        for passed in sorted(self.passed_over):
+            number += passed <= number
+        return number
 
     def after(self, exposure: Sequence[int]) -> TrainState:
         """Return the state after one more update that showed ``exposure``.
 
         Targets, words, bytes, documents.
         """
+        return replace(self._shown(exposure), updates=self.updates + 1)
+
+    def after_skip(self, exposure: Sequence[int]) -> TrainState:
+        """Return the state after the next attempt was shown and not applied."""
+        return replace(
+            self._shown(exposure),
+            skipped_updates=self.skipped_updates + 1,
+            passed_over=(*self.passed_over, self.attempt),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counters by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TrainState:
+        """Read the counters back from ``trainer_state.json``."""
+        counters = {key: record[key] for key in asdict(cls())}
+        return cls(**{**counters, "passed_over": tuple(record["passed_over"])})
+
+    def _shown(self, exposure: Sequence[int]) -> TrainState:
         tokens, words, bytes_, documents = exposure
         return replace(
             self,
-            updates=self.updates + 1,
             tokens=self.tokens + tokens,
             words=self.words + words,
             bytes=self.bytes + bytes_,
             documents=self.documents + documents,
         )
-
-    def as_json(self) -> dict[str, int]:
-        """Return the counters by name."""
-        return asdict(self)
 
 
 class Timetable:

@@ -57,3 +57,33 @@ def test_other_processes_than_the_main_one_write_nothing(tmp_path):
     log.close()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_measured_at_the_update_is_cut_where_it_is_measured_anew(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [
+        {"update": 1, "perplexity/loss": 3.0},
+        {"update": 2, "loss": 1.0},
+        {"update": 2, "perplexity/loss": 2.0},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    JsonLog(path, keep_until=2, measures_anew=True).close()
+
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:2]
+
+
+def test_a_log_can_be_cut_back_while_it_is_written(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = JsonLog(path, keep_until=0)
+    for update in (1, 2, 3):
+        log.write({"update": update})
+
+    log.cut(1)
+    log.write({"update": 2, "again": True})
+    log.close()
+
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"update": 1},
+        {"update": 2, "again": True},
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from model_foundry.training.state import Timetable, TrainState
@@ -14,12 +16,16 @@ def states(updates: int, tokens_each: int = 10) -> list[TrainState]:
 
 
 def falls(table: Timetable, run: list[TrainState]) -> list[int]:
-    return [now.updates for before, now in zip([None, *run], run, strict=False) if table.falls_on(before, now)]
+    return [
+        now.updates for before, now in zip([None, *run], run, strict=False) if table.falls_on(before, now)
+    ]
 
 
 def table(*points: str, every: str | None = None, updates: int = 20, per_epoch: int = 8) -> Timetable:
     interval = Duration.parse(every) if every else None
-    return Timetable(map(Duration.parse, points), every=interval, updates=updates, updates_per_epoch=per_epoch)
+    return Timetable(
+        map(Duration.parse, points), every=interval, updates=updates, updates_per_epoch=per_epoch
+    )
 
 
 def test_an_update_adds_what_it_showed():
@@ -66,6 +72,47 @@ def test_what_is_due_does_not_depend_on_where_a_run_was_resumed():
     schedule = table("15 words", every="25 tokens")
 
     whole = falls(schedule, run)
-    resumed = [now.updates for before, now in zip(run[5:], run[6:], strict=False) if schedule.falls_on(before, now)]
+    resumed = [
+        now.updates for before, now in zip(run[5:], run[6:], strict=False) if schedule.falls_on(before, now)
+    ]
 
     assert [update for update in whole if update > 5] == resumed
+
+
+def test_attempts_run_ahead_of_the_updates_by_those_that_were_passed_over():
+    state = states(3)[-1]
+
+    skipped = state.after_skip([10, 7, 40, 1])
+
+    assert (state.attempt, skipped.attempt, skipped.updates, skipped.tokens) == (3, 4, 3, 40)
+    assert (skipped.skipped_updates, skipped.passed_over) == (1, (3,))
+    assert skipped.after([10, 7, 40, 1]).attempt == 5
+
+
+@pytest.mark.parametrize(
+    ("updates", "passed_over", "attempt"),
+    [
+        (0, (), 0),
+        (2, (5,), 2),
+        (5, (5,), 6),
+        (5, (5, 6), 7),
+        (5, (6, 5), 7),
+        (5, (0, 3, 7), 8),
+        (0, (0, 1), 2),
+    ],
+)
+def test_the_next_attempt_has_as_many_applied_ones_before_it_as_there_are_updates(
+    updates, passed_over, attempt
+):
+    state = TrainState(updates=updates, passed_over=passed_over)
+
+    assert state.attempt == attempt
+    applied = [number for number in range(attempt) if number not in passed_over]
+    assert len(applied) == updates
+    assert attempt not in passed_over
+
+
+def test_the_clock_survives_being_written_as_json():
+    state = states(3)[-1].after_skip([10, 7, 40, 1])
+
+    assert TrainState.from_record(json.loads(json.dumps({**state.as_json(), "other": 1}))) == state
