@@ -31,6 +31,9 @@ from model_foundry.errors import DataError
 if TYPE_CHECKING:
     from model_foundry.config.schema import ExperimentConfig
 
+ORDER_FILE = "order.npy"
+"""Where a run keeps an explicit order, as windows numbered through all sources."""
+
 
 def open_windows(config: ExperimentConfig, corpus: PreparedCorpus, encoder: TextEncoder) -> list[Windows]:
     """Return the training windows of every source.
@@ -98,6 +101,22 @@ def build_course(
     most = [source.max_epochs for source in config.corpus.sources]
     capped = capped_stages(stages, [source.count for source in windows], most, names)
     return MixtureCourse(windows, capped, seed=seed, mode=mode, batch_size=batch_size)
+
+
+def store_order(course: AnyCourse, path: Path) -> None:
+    """Keep the explicit order of a run in its folder; other orders follow from the seed.
+
+    Raises:
+        DataError: When the run began with another one.
+    """
+    if not isinstance(course, Course) or course.explicit is None:
+        return
+    if path.exists() and not np.array_equal(np.load(path, allow_pickle=False), course.explicit):
+        raise DataError(
+            f"{path}: the run began with this order, and the recipe's data.order_file holds another one now. "
+            "Restore the file to resume this run, or start a new run folder."
+        )
+    np.save(path, course.explicit)
 
 
 def describe_course(course: AnyCourse, plan: RunPlan) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 
 from model_foundry.config.plan import RunPlan
 from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
-from model_foundry.courses import describe_course
-from model_foundry.errors import DataError
+from model_foundry.courses import ORDER_FILE, describe_course, store_order
+from model_foundry.errors import CheckpointError, DataError
 from model_foundry.manifest import json_sha256
 from model_foundry.training.checkpointing import tokenizer_sha256
 from model_foundry.training.environment import describe_environment, package_versions
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.data.mixture import AnyCourse
     from model_foundry.pipeline import Built, Data
     from model_foundry.trainer import Trainer
     from model_foundry.training.publishing import Checkpoint
@@ -33,6 +34,7 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     run.write_text("command.txt", shlex.join(environment["command"]) + "\n")
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))
     run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan)})
+    store_order(built.course, run / ORDER_FILE)
     run.tokenizer.mkdir(exist_ok=True)
     for file in sorted(corpus.tokenizer_folder.iterdir()):
         (run.tokenizer / file.name).write_bytes(file.read_bytes())
@@ -54,6 +56,36 @@ def checkpoint_facts(
         "threads": torch.get_num_threads(),
         "versions": package_versions(),
     }
+
+
+def position_facts(course: AnyCourse, attempt: int) -> dict[str, Any]:
+    """Return where the data stand after ``attempt`` attempts: a position, and what the last of them showed."""
+    shown = course.span(attempt - 1) if attempt else range(0)
+    places = [course.place(position) for position in shown]
+    return {
+        "position": shown.stop,
+        "last_windows_sha256": json_sha256([[place.source, place.window, place.epoch] for place in places]),
+    }
+
+
+def require_same_moment(checkpoint: Checkpoint, moment: dict[str, Any], *, may_change: bool) -> None:
+    """Refuse to go on at another place in the data, or at another learning rate, than the checkpoint was made.
+
+    Args:
+        checkpoint: Where the run goes on.
+        moment: What ``trainer_state.json`` would say of this moment now.
+        may_change: Whether a change of the trajectory was accepted, and with it another learning rate.
+
+    Raises:
+        CheckpointError: Naming what differs.
+    """
+    for key, what in (("data_position", "place in the data"), ("learning_rate", "learning rate")):
+        then, now = checkpoint.record.get(key), moment[key]
+        if then != now and not (may_change and key == "learning_rate"):
+            raise CheckpointError(
+                f"{checkpoint.path}: the {what} is not the one that was recorded: {then} then, {now} now. "
+                "Use the recipe and the version of this package that the run began with."
+            )
 
 
 def require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from model_foundry.cli import generate, train
+from model_foundry.cli import batches, generate, train
 from model_foundry.errors import ModelFoundryError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 train.add_to(app)
 generate.add_to(app)
+batches.add_to(app)
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ class Course:
     ) -> None:
         self.windows = windows
         self.batch_size = batch_size
+        self.explicit = explicit
         self._ends: list[int] = np.cumsum([source.count for source in windows]).tolist()
         self._order = Order(self._ends[-1], seed, mode, explicit=explicit)
         self.windows_per_epoch = self._order.count
@@ -71,6 +72,12 @@ class Course:
         number = window + (self._ends[source - 1] if source else 0)
         position = self._order.position(epoch, number)
         return -1 if position < 0 else epoch * self.updates_per_epoch + position // self.batch_size
+
+    def updates_of(self, source: int, window: int, epoch: int) -> list[int]:
+        """Return all updates that show a window of a source in ``epoch``; an explicit order may repeat it."""
+        number = window + (self._ends[source - 1] if source else 0)
+        first = epoch * self.updates_per_epoch
+        return [first + position // self.batch_size for position in self._order.positions(epoch, number)]
 
     def exposure(self, position: int) -> npt.NDArray[np.int64]:
         """Return what a position adds to the clock: targets, words, bytes, documents."""

@@ -223,6 +223,11 @@ class MixtureCourse:
                 ) // self.batch_size
         raise AssertionError("ranks begin at 0")
 
+    def updates_of(self, source: int, window: int, epoch: int) -> list[int]:
+        """Return every update that shows a window of a source in ``epoch`` of that source: one or none."""
+        update = self.update_of(source, window, epoch)
+        return [] if update < 0 else [update]
+
     def exposure(self, position: int) -> npt.NDArray[np.int64]:
         """Return what a position adds to the clock: targets, words, bytes, documents."""
         place = self.place(position)

@@ -123,6 +123,12 @@ class Order:
             return window
         return int(self._permutation(self._key(epoch)).inverse(np.array([window], dtype=np.int64))[0])
 
+    def positions(self, epoch: int, window: int) -> list[int]:
+        """Return all positions of ``epoch`` at which ``window`` stands; an explicit order may repeat it."""
+        if self._explicit is not None:
+            return [int(position) for position in np.flatnonzero(self._explicit == window)]
+        return [self.position(epoch, window)]
+
     def _key(self, epoch: int) -> int:
         return epoch if self.mode == "shuffle_each_epoch" else 0
 
