@@ -169,10 +169,11 @@ class Trainer:
                 state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(known), "failed")
                 facts = {"exit_code": known.exit_status, "reason": known.reason, "message": str(known)}
                 try:
-                    # A finished run stays finished when an attempt to resume it is refused.
-                    if self.run.status().get("state") != "finished":
+                    if self.run.status().get("state") == "finished":  # it stays so: only a resume was refused
+                        self.run.event("refused", **facts)
+                    else:
                         self.run.set_status(state, **facts)
-                    self.run.event(state, **facts)
+                        self.run.event(state, **facts)
                 except OSError:
                     pass  # the disk is the problem; the message still reaches the caller
             log.error("%s", known, exc_info=error, extra={"file_only": True})
