@@ -178,9 +178,11 @@ class SplitSource:
 
     def no_documents(self) -> DataError:
         """Return the error for a source without text."""
+        first = self.inputs[0].source_input.path
+        which = f"{first} holds" if len(self.inputs) == 1 else f"{first} and {len(self.inputs) - 1} more hold"
         return DataError(
-            f"source {self.name}: no document of its {len(self.inputs)} inputs has any text, expected at "
-            "least one. Correct the path, or remove the source."
+            f"source {self.name}: {which} no text, expected at least one document with some. "
+            "Correct the path, or remove the source."
         )
 
 

@@ -471,7 +471,7 @@ def test_compressed_text_gives_the_tokens_of_the_text(tmp_path: Path):
 def test_a_corpus_without_text_is_named_and_leaves_nothing(tmp_path: Path, tokenizer: Any, content: str):
     (tmp_path / "a.txt").write_text(content)
 
-    with pytest.raises(DataError, match="source text_files-0: no document of its 1 inputs has any text"):
+    with pytest.raises(DataError, match=r"source text_files-0: .*\.txt holds no text"):
         prepared(tmp_path, sources=[TextFiles(path="a.txt", document="line")], tokenizer=tokenizer)
 
     assert [path for path in (tmp_path / "cache" / "corpora").glob("*") if path.is_dir()] == []
