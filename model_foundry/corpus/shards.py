@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from model_foundry.corpus._words import count_words
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.split import Part
 from model_foundry.errors import DataError
@@ -53,6 +54,10 @@ class NpyFile:
         self._file.close()
 
 
+def _token_dtype(encoder: TextEncoder) -> type[np.uint16] | type[np.uint32]:
+    return np.uint16 if encoder.vocab_size <= 2**16 else np.uint32
+
+
 class SideWriter:
     """Writes one side of a source; as a context manager it lets go of its files when the work fails.
 
@@ -69,7 +74,7 @@ class SideWriter:
         self._folder = folder / side
         self._side = side
         self._eos_id = encoder.eos_id
-        self.dtype = np.uint16 if encoder.vocab_size <= 2**16 else np.uint32
+        self.dtype = _token_dtype(encoder)
         self._shard_tokens = shard_tokens
         self._folder.mkdir()
         self._tables = {
@@ -98,17 +103,18 @@ class SideWriter:
         A document cut at its end gets none. A text of which the tokenizer keeps nothing always gets one,
         which then holds its words.
         """
-        num_words, num_bytes = len(part.text.split()), len(part.text.encode())
+        num_words, num_bytes = count_words(part.text), len(part.text.encode())
         if part.is_complete or not len(ids):
-            left = 0 if len(ids) else num_words
-            ids, words = np.append(ids, self._eos_id), np.append(words, left)
+            left = 0 if len(ids) else min(num_words, _MAX_WORDS + 1)
+            ids = np.append(ids, np.array([self._eos_id], dtype=ids.dtype))
+            words = np.append(words, np.array([left], dtype=words.dtype))
         if len(words) and int(words.max()) > _MAX_WORDS:
             raise DataError(
-                f"{self._side} document {part.ordinal}: {int(words.max())} words begin in one token, "
+                f"{self._side} document {part.ordinal}: {int(words.max())} or more words begin in one token, "
                 f"expected at most {_MAX_WORDS}: the tokenizer drops most of this text. Use another "
                 "tokenizer or remove the document."
             )
-        self._buffer.append((ids.astype(self.dtype), words.astype(np.uint8)))
+        self._buffer.append((ids.astype(self.dtype, copy=False), words.astype(np.uint8)))
         self._buffered += len(ids)
         self.documents += 1
         self.words += num_words
@@ -197,7 +203,8 @@ def _encode_batch(
 
     def encode_pieces() -> None:
         for owner, (ids, words) in zip(owners, encoder.encode_with_words(pieces), strict=True):
-            encoded[owner].append((ids.astype(np.uint32), words.astype(np.uint32)))
+            counts = np.minimum(words, _MAX_WORDS + 1).astype(np.uint16)  # more is refused when it is written
+            encoded[owner].append((ids.astype(_token_dtype(encoder)), counts))
         owners.clear()
         pieces.clear()
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model_foundry.corpus._words import count_words
 from model_foundry.corpus.fingerprint import FingerprintedInput
 from model_foundry.corpus.source import Source
 from model_foundry.errors import DataError
@@ -122,7 +123,7 @@ class SplitSource:
                 tally.documents_by_input[-1] += 1
                 if text and not text.isspace():
                     if tally.counts_text:
-                        tally.words += len(text.split())
+                        tally.words += count_words(text)
                         tally.bytes += len(text.encode())
                     yield ordinal, text
                 else:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from model_foundry.corpus import _words
 from model_foundry.corpus import encoder as encoder_module
-from model_foundry.corpus._words import _LAST_SPACE, word_starts
+from model_foundry.corpus._words import _LAST_SPACE, count_words, word_starts
 from model_foundry.corpus.encoder import TextEncoder, cut_at_newlines
 from model_foundry.errors import DataError
 from model_foundry.tokenizer import Tokenizer as TokenizerPart
@@ -85,6 +86,14 @@ def test_bytes_are_counted_at_the_borders_of_every_length():
     _, in_bytes = word_starts(" ".join(letters))
 
     assert np.diff(in_bytes).tolist() == [len(letter.encode()) + 1 for letter in letters[:-1]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, at_once=st.integers(1, 7))
+def test_words_are_counted_as_split_does_however_many_characters_are_taken_at_once(text: str, at_once: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_words, "_COUNTED_CHARACTERS", at_once)
+        assert count_words(text) == len(text.split())
 
 
 @settings(max_examples=200, deadline=None)

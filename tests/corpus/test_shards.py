@@ -90,7 +90,7 @@ def test_a_token_with_more_words_than_a_byte_can_count_is_refused(tmp_path: Path
     with (
         SideWriter(tmp_path, "train", encoder) as writer,
         pytest.raises(
-            DataError, match="train document 7: 256 words begin in one token, expected at most 255"
+            DataError, match="train document 7: 256 or more words begin in one token, expected at most 255"
         ),
     ):
         writer.add(Part(7, "\x01 " * 256, "train"), np.array([], int), np.array([], int))
