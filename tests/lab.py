@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -72,10 +73,18 @@ class Lab:
         assert found == status, output
         return output
 
-    def ends(self, *arguments: str, processes: int = 1, failpoint: str = "") -> tuple[int, str]:
+    def ends(
+        self,
+        *arguments: str,
+        processes: int = 1,
+        failpoint: str = "",
+        recipe: str = "recipe.yaml",
+        memory_bytes: int | None = None,
+    ) -> tuple[int, str]:
         """Run to whatever end; return the first exit status that is not 0 (minus the signal's number), and output.
 
         The processes are forked from this one, which has the libraries loaded: seconds less each.
+        ``memory_bytes`` is what each may take beyond what it has at its start.
         """
         port = str(_free_port())
         outputs = [self.folder / f".output-{rank}" for rank in range(processes)]
@@ -85,7 +94,7 @@ class Lab:
             if processes > 1:
                 environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
                 environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(processes)}
-            children.append(_fork(["recipe.yaml", *arguments], self.folder, environment, outputs[rank]))
+            children.append(_fork([recipe, *arguments], self.folder, environment, outputs[rank], memory_bytes))
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         output = "".join(path.read_text(errors="replace") for path in outputs)
         return next((status for status in statuses if status), 0), output
@@ -119,7 +128,9 @@ class Lab:
         return content
 
 
-def _fork(arguments: list[str], folder: Path, environment: dict[str, str], output: Path) -> int:
+def _fork(
+    arguments: list[str], folder: Path, environment: dict[str, str], output: Path, memory_bytes: int | None
+) -> int:
     import torch.distributed  # noqa: F401 - loaded before the fork, not after each
 
     import model_foundry.pipeline  # noqa: F401
@@ -140,6 +151,8 @@ def _fork(arguments: list[str], folder: Path, environment: dict[str, str], outpu
         os.chdir(folder)
         importlib.reload(failpoints)  # it reads the environment once
         warnings.simplefilter("default")
+        if memory_bytes is not None:
+            _limit_memory(memory_bytes)
         train.main(arguments)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -149,6 +162,12 @@ def _fork(arguments: list[str], folder: Path, environment: dict[str, str], outpu
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _limit_memory(more_bytes: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _free_port() -> int:
