@@ -113,14 +113,16 @@ def read_manifest(folder: Path, name: str = MANIFEST_NAME) -> dict[str, Any]:
             raise ManifestError(f"{name} is not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
         digest = content.pop("digest")
-        holds = json_sha256(content) == digest and isinstance(content["files"], dict)
+        holds = json_sha256(content) == digest
+        files = {file: (int(facts["size"]), str(facts["sha256"])) for file, facts in content["files"].items()}
     except FileNotFoundError:
         raise ManifestError(f"{name} is missing: it was never completed") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{name} cannot be read ({type(error).__name__})") from error
     if not holds:
         raise ManifestError(f"{name} was changed after it was written")
-    return {**content, "digest": digest}
+    listed = {file: {"size": size, "sha256": sha256} for file, (size, sha256) in files.items()}
+    return {**content, "files": listed, "digest": digest}
 
 
 def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.objective import Batch
 from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
-from model_foundry.schedule import Curve
+from model_foundry.saving import milestones_after, moment, require_same_moment, saving
 from model_foundry.seeds import derive_seed
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from model_foundry.config.schema import ExperimentConfig
     from model_foundry.trainer import Trainer
-    from model_foundry.training.publishing import Checkpoint
+    from model_foundry.training.checkpoint_files import Checkpoint
     from model_foundry.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -159,10 +159,16 @@ def _place(
     is_main = accelerator.is_main_process
     loader = _loader(config, built, start=checkpoint.updates if checkpoint else 0)
     model, optimizer, loader = accelerator.prepare(built.model, config.optimizer.build(built.model), loader)
+    curve = learning_rate_curve(config, plan)
     checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
-    state = checkpoints.load(checkpoint) if checkpoint else TrainState()
+    state = checkpoints.load(checkpoint, changes=trainer.accepted) if checkpoint else TrainState()
     if checkpoint:
+        here = moment(config, built, curve, state)
+        require_same_moment(checkpoint, here, may_change=bool(trainer.accepted))
         say(f"resumed from {checkpoints.last_good}: {state.tokens:,} tokens seen")
+    checkpoints.require_space(built.model, milestones_after(config, plan, state.updates))
+    if is_main:
+        run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
 
     last_kept = state.updates if checkpoint else -1
     metrics = JsonLog(run.metrics if is_main else None, keep_until=last_kept)
@@ -170,7 +176,6 @@ def _place(
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
     subject = _subject(config, data, built, accelerator)
     measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress)
-    curve = learning_rate_curve(config, plan)
     return TrainingLoop(
         accelerator=accelerator,
         model=model,
@@ -186,7 +191,7 @@ def _place(
         dropout_seed=config.seed_of("dropout"),
         due=_due(config, plan, measuring),
         evaluate=measuring,
-        save=_saving(trainer, built, curve, checkpoints, is_main),
+        save=saving(trainer, built, curve, checkpoints, lambda: stop.reason is not None),
         metrics=metrics,
         samples=samples,
         progress=progress,
@@ -234,26 +239,6 @@ def _checkpoints(
         facts=facts,
         keep_resumable=config.checkpoints.keep_resumable,
     )
-
-
-def _saving(
-    trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager, is_main: bool
-) -> Callable[[TrainState, bool, bool], None]:
-    plan, run = built.plan, trainer.run
-    peak = trainer.config.optimizer.learning_rate
-
-    def save(now: TrainState, resumable: bool, milestone: bool) -> None:
-        record = {
-            "max_steps": plan.updates,
-            "epoch": now.updates / plan.updates_per_epoch,
-            "learning_rate": peak * curve(now.updates),
-        }
-        checkpoints.save(now, built.model, resumable=resumable, milestone=milestone, record=record)
-        if is_main:
-            run.set_status("running", update=now.updates, last_good_checkpoint=checkpoints.last_good)
-            run.event("checkpoint", update=now.updates, name=checkpoints.last_good, resumable=resumable)
-
-    return save
 
 
 def _prepare(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> PreparedCorpus:

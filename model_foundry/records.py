@@ -11,7 +11,7 @@ import torch
 from model_foundry.config.plan import RunPlan
 from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
 from model_foundry.courses import ORDER_FILE, describe_course, store_order
-from model_foundry.errors import CheckpointError, DataError
+from model_foundry.errors import DataError
 from model_foundry.manifest import json_sha256
 from model_foundry.training.checkpointing import tokenizer_sha256
 from model_foundry.training.environment import describe_environment, package_versions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model_foundry.data.mixture import AnyCourse
     from model_foundry.pipeline import Built, Data
     from model_foundry.trainer import Trainer
-    from model_foundry.training.publishing import Checkpoint
+    from model_foundry.training.checkpoint_files import Checkpoint
 
 
 def record_run(trainer: Trainer, data: Data, built: Built) -> None:
@@ -59,33 +59,13 @@ def checkpoint_facts(
 
 
 def position_facts(course: AnyCourse, attempt: int) -> dict[str, Any]:
-    """Return where the data stand after ``attempt`` attempts: a position, and what the last of them showed."""
+    """Return where the data stand after ``attempt`` attempts: a position, and what the last showed."""
     shown = course.span(attempt - 1) if attempt else range(0)
     places = [course.place(position) for position in shown]
     return {
         "position": shown.stop,
         "last_windows_sha256": json_sha256([[place.source, place.window, place.epoch] for place in places]),
     }
-
-
-def require_same_moment(checkpoint: Checkpoint, moment: dict[str, Any], *, may_change: bool) -> None:
-    """Refuse to go on at another place in the data, or at another learning rate, than the checkpoint was made.
-
-    Args:
-        checkpoint: Where the run goes on.
-        moment: What ``trainer_state.json`` would say of this moment now.
-        may_change: Whether a change of the trajectory was accepted, and with it another learning rate.
-
-    Raises:
-        CheckpointError: Naming what differs.
-    """
-    for key, what in (("data_position", "place in the data"), ("learning_rate", "learning rate")):
-        then, now = checkpoint.record.get(key), moment[key]
-        if then != now and not (may_change and key == "learning_rate"):
-            raise CheckpointError(
-                f"{checkpoint.path}: the {what} is not the one that was recorded: {then} then, {now} now. "
-                "Use the recipe and the version of this package that the run began with."
-            )
 
 
 def require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from model_foundry.run_directory import RunDirectory
 if TYPE_CHECKING:
     from model_foundry.config.load import LoadedRecipe
     from model_foundry.config.schema import ExperimentConfig
-    from model_foundry.training.publishing import Checkpoint
+    from model_foundry.training.checkpoint_files import Checkpoint
     from model_foundry.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class Trainer:
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
         self.run = RunDirectory(self.resume.run if self.resume else default)
+        self.accepted: tuple[str, ...] = ()
+        """Changes of the trajectory since the checkpoint, once they are known."""
 
     @property
     def folders(self) -> list[Path]:
@@ -125,11 +127,15 @@ class Trainer:
         from model_foundry.training.checkpointing import find_checkpoint, open_checkpoint
 
         named = self.resume.checkpoint
-        checkpoint = open_checkpoint(named) if named is not None else find_checkpoint(self.run.checkpoints)
+        if named is not None:
+            checkpoint: Checkpoint | None = open_checkpoint(named)
+        else:
+            checkpoint = find_checkpoint(self.run.checkpoints, self.run.status().get("run_id"))
         if checkpoint is None:
             return None
         changes = recipe_changes(checkpoint.record["recipe"], self.config.resolved())
         refuse_changes(changes, self.accept_changes, str(checkpoint.path))
+        self.accepted = tuple(str(change) for change in changes if change.meaning != "free")
         for change in changes:
             log.warning("changed since %s: %s (%s)", checkpoint.path.name, change, change.meaning)
         return checkpoint
@@ -151,7 +157,8 @@ class Trainer:
         self.run.write_text("recipe.resolved.yaml", resolved)
         overrides = self.recipe.overrides if self.recipe else ()
         self.run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
-        facts = {"run_id": self.run.run_id(), **self.run.identity()}
+        known = self.run.status().get("run_id") or (checkpoint and checkpoint.manifest["run_id"])
+        facts = {"run_id": known or self.run.run_id(), **self.run.identity()}
         self.run.set_status("running", exit_code=None, reason=None, message=None, **facts)
         if self.resume is None:
             self.run.event("start")

@@ -40,6 +40,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.pipeline": 5,
     "model_foundry.courses": 5,
     "model_foundry.records": 5,
+    "model_foundry.saving": 5,
     "model_foundry.outcome": 5,
     "model_foundry.measuring": 5,
     "model_foundry.exposure": 5,

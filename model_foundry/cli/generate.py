@@ -63,7 +63,7 @@ def newest_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: When there is neither.
     """
-    from model_foundry.training.publishing import published
+    from model_foundry.training.checkpoint_files import published
 
     if (path / "config.json").is_file():
         return path

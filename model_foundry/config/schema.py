@@ -179,6 +179,9 @@ class Checkpoints(Settings):
     keep_resumable: PositiveInt = 2
     """How many resumable states are kept; the weights of milestones always stay."""
 
+    on_save_error: Literal["stop", "continue"] = "stop"
+    """Whether training goes on when a checkpoint cannot be written; the last one must succeed either way."""
+
 
 class Samples(Settings):
     """Text that the model writes while it trains, with randomness of its own."""

@@ -1,9 +1,10 @@
-"""Checkpoint folders on disk: published only when complete, verified before use, pruned only after that.
+"""Checkpoint folders: published when complete, never replaced, deleted so that no half of one counts.
 
-    checkpoint-<updates>/                a published checkpoint: its manifest holds
-    .tmp-checkpoint-<updates>-<owner>/   being written
-    .trash-checkpoint-<updates>-<owner>/ being deleted
-    rejected-checkpoint-<updates>-*/     a damaged one whose name was needed; kept for a look
+    checkpoint-<updates>/                 a published checkpoint: its manifest holds
+    .tmp-checkpoint-<updates>-<owner>/    being written
+    .trash-checkpoint-<updates>-<owner>/  being deleted
+    aside-checkpoint-<updates>-*/         its name was needed, or the run went on from before it; kept
+    LATEST                                the newest one's name: a hint for people, trusted by nothing
 
 ``<owner>`` is pid and boot of the writer, so that what a killed process left behind is told from a live one's
 work. A folder's numbers, never its dates, say which is newer.
@@ -11,93 +12,50 @@ work. A folder's numbers, never its dates, say which is newer.
 
 from __future__ import annotations
 
-import json
+import ctypes
+import errno
 import logging
 import os
 import re
 import shutil
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from model_foundry.errors import ResourceError
 from model_foundry.failpoints import reach
 from model_foundry.manifest import (
+    MANIFEST_NAME,
     ManifestError,
     canonical_json,
     fsync_path,
     json_sha256,
     list_files,
     read_manifest,
-    verify_manifest,
-    write_atomically,
     write_manifest,
 )
-from model_foundry.run_directory import boot_id
+from model_foundry.run_directory import boot_id, now
+from model_foundry.training.checkpoint_files import (
+    STATE_FOLDER,
+    WEIGHTS,
+    Checkpoint,
+    checkpoint_name,
+    published,
+    read_checkpoint_manifest,
+    require_expected_files,
+    verify_checkpoint,
+)
 
 log = logging.getLogger(__name__)
 
-STATE_FOLDER = "state"
-"""What only a resume needs: optimizer and random state."""
-
-TRAINER_STATE = "trainer_state.json"
-_NAME = re.compile(r"checkpoint-(\d{1,18})")
-_OWNED = re.compile(r"\.(?:tmp|trash)-checkpoint-\d+-(\d+)-([0-9a-f]{8}|unknown)-[0-9a-f]{8}")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A published checkpoint whose manifest was found to hold."""
-
-    path: Path
-    updates: int
-    manifest: dict[str, Any]
-    record: dict[str, Any]
-    """``trainer_state.json``: clock, recipe, versions, topology."""
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether it holds optimizer and random state."""
-        return STATE_FOLDER not in self.manifest.get("dropped", [])
-
-
-def checkpoint_name(updates: int) -> str:
-    """Return the folder name of the state after ``updates`` updates."""
-    return f"checkpoint-{updates}"
-
-
-def published(folder: Path) -> list[Path]:
-    """Return the folders named like checkpoints, newest (most updates) first; nothing is verified."""
-    if not folder.is_dir():
-        return []
-    found = [
-        (int(match.group(1)), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
-    ]
-    return [path for _, path in sorted(found, reverse=True)]
-
-
-def verify_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint after checking every byte of it.
-
-    Raises:
-        ManifestError: Naming the file and the reason.
-    """
-    if path.is_symlink() or not path.is_dir():
-        raise ManifestError("it is not a folder")
-    manifest = read_manifest(path)
-    dropped = manifest.get("dropped", [])
-    leftovers = [name for name in list_files(path) if name.split("/")[0] in dropped]
-    verify_manifest(path, optional=leftovers)
-    match = _NAME.fullmatch(path.name)
-    if match is None or manifest.get("updates") != int(match.group(1)):
-        raise ManifestError(f"its manifest is that of update {manifest.get('updates')}")
-    record = json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))
-    return Checkpoint(path, manifest["updates"], manifest, record)
+_OWNED = re.compile(
+    r"\.(?:tmp|trash)-(?:(?:aside-)?checkpoint-\d+(?:-[0-9a-f]{8})?|file)-(\d+)-([0-9a-f]{8}|unknown)-[0-9a-f]{8}"
+)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 def new_temporary(folder: Path, updates: int) -> Path:
-    """Make the folder into which a checkpoint is written."""
+    """Make the folder into which a checkpoint is written; nobody else may look into it yet."""
     path = folder / f".tmp-{checkpoint_name(updates)}-{_owner()}"
     path.mkdir(mode=0o700)
     return path
@@ -110,85 +68,137 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
         temporary: The folder with all files written.
         updates: Its number.
         facts: What the manifest shall say beside the files; ``dropped`` names the groups that it does not
-        hold.
+            hold, ``world_size`` the processes whose random state it does.
 
     Raises:
         OSError: When the disk refuses; the temporary folder is then the caller's to discard.
-        ManifestError: When what was written does not read back.
+        ManifestError: When files are missing or too many, or what was written does not read back.
     """
     folder = temporary.parent
-    reach("publish.manifest")
-    temporary.chmod(0o755)
-    write_manifest(temporary, {**facts, "updates": updates})
-    reach("publish.rename")
     target = folder / checkpoint_name(updates)
-    if target.exists() or target.is_symlink():
-        aside = folder / f"rejected-{target.name}-{uuid.uuid4().hex[:8]}"
-        target.rename(aside)
-        log.warning("%s existed already and was moved aside to %s", target.name, aside.name)
-    temporary.rename(target)
-    reach("publish.renamed")
-    fsync_path(folder)
-    return verify_checkpoint(target)
+    is_resumable = STATE_FOLDER not in facts["dropped"]
+    require_expected_files(list_files(temporary), world_size=facts["world_size"], is_resumable=is_resumable)
+    reach("publish.manifest")
+    temporary.chmod(folder.stat().st_mode & 0o777)
+    write_manifest(temporary, {**facts, "updates": updates, "created_utc": now()})
+    reach("publish.rename")
+    aside = set_aside(target) if os.path.lexists(target) else None
+    rename_without_replacing(temporary, target)
+    try:
+        reach("publish.renamed")
+        fsync_path(folder)
+        checkpoint = verify_checkpoint(target)
+    except (OSError, ManifestError):
+        _withdraw(target)
+        raise
+    if aside is not None and _holds_nothing_else(aside, checkpoint):
+        with suppress(OSError):  # it only takes room
+            delete(aside)
+    return checkpoint
+
+
+def rename_without_replacing(old: Path, new: Path) -> None:
+    """Give a folder its name; never at the cost of what has that name already.
+
+    Raises:
+        OSError: When the name is taken.
+    """
+    with suppress(AttributeError):  # no renameat2: another system, or a C library from before 2018
+        library = ctypes.CDLL(None, use_errno=True)
+        paths = (_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new))
+        if library.renameat2(*paths, _RENAME_NOREPLACE) == 0:
+            return
+        if (number := ctypes.get_errno()) not in (errno.ENOSYS, errno.EINVAL):  # a file system without it
+            raise OSError(number, os.strerror(number), str(new))
+    if os.path.lexists(new):  # the run's lock keeps others from taking it in between
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new))
+    old.rename(new)
+
+
+def set_aside(path: Path) -> Path:
+    """Take its name from a checkpoint, and nothing else; returns where it is now."""
+    aside = path.with_name(f"aside-{path.name}-{uuid.uuid4().hex[:8]}")
+    rename_without_replacing(path, aside)
+    log.warning("%s was there already and was moved aside to %s", path.name, aside.name)
+    return aside
 
 
 def drop_state(checkpoint: Checkpoint) -> None:
     """Turn a resumable checkpoint into one of weights alone; interrupted anywhere, it stays valid."""
+    prefix = f"{STATE_FOLDER}/"
     kept = {
-        name: facts
-        for name, facts in checkpoint.manifest["files"].items()
-        if name.split("/")[0] != STATE_FOLDER
+        name: facts for name, facts in checkpoint.manifest["files"].items() if not name.startswith(prefix)
     }
     content = {key: value for key, value in checkpoint.manifest.items() if key != "digest"}
     content |= {"files": kept, "dropped": [STATE_FOLDER]}
     content["digest"] = json_sha256(content)
-    write_atomically(checkpoint.path / "MANIFEST.json", canonical_json(content).decode())
-    remove_leftovers(checkpoint.path)
+    replace_file(checkpoint.path / MANIFEST_NAME, canonical_json(content), through=checkpoint.path.parent)
+    shutil.rmtree(checkpoint.path / STATE_FOLDER, ignore_errors=True)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Finish a drop that was interrupted: remove what the manifest says is gone."""
-    for name in read_manifest(path).get("dropped", []):
-        shutil.rmtree(path / name, ignore_errors=True)
+def replace_file(path: Path, content: bytes, *, through: Path) -> None:
+    """Replace a small file durably, writing it first in another folder, where a half of it harms nobody."""
+    temporary = through / f".tmp-file-{_owner()}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
 
 
 def delete(path: Path) -> None:
     """Delete a checkpoint; after the rename it no longer exists, whatever happens to the rest."""
     trash = path.with_name(f".trash-{path.name}-{_owner()}")
-    path.rename(trash)
+    rename_without_replacing(path, trash)
     fsync_path(path.parent)
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def clean_up(folder: Path) -> None:
+def clean_up(folder: Path, run_id: str) -> None:
     """Remove what killed processes left half-written or half-deleted.
 
-    A live process's work is not touched.
+    A live process's work, other runs' checkpoints and files of unknown origin are not touched.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _OWNED.fullmatch(path.name)
         if match and not _is_alive(int(match.group(1)), match.group(2)):
             log.warning("removed %s, left by a process that ended while writing it", path.name)
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
     for path in published(folder):
-        try:
-            remove_leftovers(path)
-        except ManifestError:
-            continue  # a damaged checkpoint is reported where it is verified
+        with suppress(ManifestError, OSError):  # a damaged checkpoint is reported where it is verified
+            manifest = read_checkpoint_manifest(path)
+            if manifest.get("run_id") == run_id and manifest["dropped"]:
+                shutil.rmtree(path / STATE_FOLDER, ignore_errors=True)
 
 
-def require_space(folder: Path, needed_bytes: int, last_good: str | None) -> None:
-    """Refuse to begin a save that cannot fit.
+def _holds_nothing_else(aside: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a resumed run came to the same weights again, and has the rest of what was there too."""
+    try:
+        then, today = read_manifest(aside), checkpoint.manifest
+    except ManifestError:
+        return False
+    is_same = then["files"].get(WEIGHTS) == today["files"][WEIGHTS] and then.get("run_id") == today.get(
+        "run_id"
+    )
+    return is_same and set(then["files"]) <= set(today["files"])
 
-    Raises:
-        ResourceError: With the path, the bytes needed and free, and the last good checkpoint.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise ResourceError(
-            f"{folder}: a checkpoint needs {needed_bytes:,} bytes and {free:,} are free. "
-            f"Last good checkpoint: {last_good or 'none'}. Free some space, then use --resume-from latest."
-        )
+
+def _withdraw(target: Path) -> None:
+    """Take back a checkpoint that was renamed into place and could not be confirmed."""
+    trash = target.with_name(f".trash-{target.name}-{_owner()}")
+    try:
+        rename_without_replacing(target, trash)
+    except OSError as error:
+        log.error("%s could not be withdrawn after a failed save: %s", target, error)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _owner() -> str:
