@@ -38,6 +38,7 @@ def build_accelerator(precision: str) -> Accelerator:
             f"training.precision is {precision}, and the launcher's configuration says mixed_precision: {launched}. "
             "Let the recipe decide: set mixed_precision to no in the configuration file."
         )
+    _require_rendezvous()
     on_cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
     if on_cpu:
         keep_large_blocks()
@@ -59,6 +60,20 @@ def build_accelerator(precision: str) -> Accelerator:
             "accumulation follows from the recipe's batch_size and micro_batch_size. Remove it from the configuration."
         )
     return accelerator
+
+
+def _require_rendezvous() -> None:
+    """Refuse an environment in which processes could wait for each other for ever, or each be the first."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    missing = [
+        name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)
+    ]
+    if processes > 1 and missing:
+        raise RecipeError(
+            f"the environment says WORLD_SIZE={processes}, and {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not set, so the processes cannot find each other. "
+            "Start them with accelerate launch or torchrun, which set all of these, or unset WORLD_SIZE."
+        )
 
 
 def keep_large_blocks() -> None:
