@@ -47,10 +47,11 @@ def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> d
     return table
 
 
-def can_cut_at_newline(description: dict[str, Any]) -> bool:
-    r"""Whether a text gives the same tokens when it is cut after a ``\n`` between two non-blank characters.
+def can_cut_between_words(description: dict[str, Any]) -> bool:
+    r"""Whether a text gives the same tokens when it is cut before a space or ``\n`` that a word follows.
 
-    True for GPT-2's pattern, in which such a ``\n`` is a word of its own, and for models without merges.
+    True for models without merges, and for GPT-2's pattern: of white space before a word, it gives the last
+    character to the word if that is a space, else to a token of its own, and the others to one token.
     """
     pre_tokenizer, model = description["pre_tokenizer"], description["model"]
     if description["normalizer"] is not None or model["type"] != "BPE":

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.corpus._byte_table import bytes_by_token, can_cut_at_newline
+from model_foundry.corpus._byte_table import bytes_by_token, can_cut_between_words
 from model_foundry.corpus._words import word_starts
 from model_foundry.errors import DataError
 
 _PIECE_CHARACTERS = 1 << 16
-_CUT = re.compile(r"(?<=\S\n)(?=\S)")
+_CUT = re.compile(r"[ \n](?=\S)")
 
 
 class TextEncoder:
@@ -94,7 +94,7 @@ class TextEncoder:
 
         A tokenizer that is not known to be safe gets the whole text.
         """
-        return cut_at_newlines(text) if self._can_cut else iter((text,))
+        return cut_between_words(text) if self._can_cut else iter((text,))
 
     @cached_property
     def bytes_per_token(self) -> NDArray[np.int32] | None:
@@ -113,7 +113,7 @@ class TextEncoder:
 
     @cached_property
     def _can_cut(self) -> bool:
-        return can_cut_at_newline(self._description)
+        return can_cut_between_words(self._description)
 
     def _ends_in_characters(self, text: str) -> NDArray[np.int64]:
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
@@ -135,8 +135,8 @@ class TextEncoder:
         )
 
 
-def cut_at_newlines(text: str) -> Iterator[str]:
-    r"""Cut a text about every 65,536 characters, after a ``\n`` between two that are not white space.
+def cut_between_words(text: str) -> Iterator[str]:
+    r"""Cut a text about every 65,536 characters, before a space or ``\n`` that a word follows.
 
     A text without such places stays whole.
     """

@@ -22,7 +22,7 @@ from typing import Any
 
 from model_foundry.corpus import Validation
 from model_foundry.corpus.cache import digest_of, get_or_build, read_manifest, write_manifest
-from model_foundry.corpus.encoder import TextEncoder, cut_at_newlines
+from model_foundry.corpus.encoder import TextEncoder, cut_between_words
 from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.shards import SideWriter, encode_parts
@@ -170,7 +170,7 @@ def _training_texts(training: list[SplitSource], report: Progress) -> Iterator[s
         for part in _reporting(source, source.parts(), "training the tokenizer", report):
             if part.side == "train":
                 found = True
-                yield from cut_at_newlines(part.text)
+                yield from cut_between_words(part.text)
         if not found:
             raise source.no_documents()
 

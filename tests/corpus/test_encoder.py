@@ -14,18 +14,19 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from model_foundry.corpus import _words
 from model_foundry.corpus import encoder as encoder_module
 from model_foundry.corpus._words import _LAST_SPACE, count_words, word_starts
-from model_foundry.corpus.encoder import TextEncoder, cut_at_newlines
+from model_foundry.corpus.encoder import TextEncoder, cut_between_words
 from model_foundry.errors import DataError
 from model_foundry.tokenizer import Tokenizer as TokenizerPart
 from model_foundry.tokenizer._files import write_folder
 from model_foundry.tokenizer.byte import Byte
 from model_foundry.tokenizer.byte_bpe import ByteBpe
 from model_foundry.tokenizer.character import Character
+from model_foundry.tokenizer.pretrained import Pretrained
 
 SAMPLE = (
-    "The cat's hat, 3 times.\r\n  def f(x):\n\treturn x\n\nÉtude №5: naïve 日本語 😀 <|endoftext|>\u3000end\n"
-    * 20
-)
+    "The cat's hat, 3 times.\r\n  def f(x):\n\treturn x\n\n\n    \n  \t  a's b's c's!!! ??? \r\n\r\n"
+    "Étude №5: naïve 日本語 😀 <|endoftext|>\u3000end\n"
+) * 20
 TEXTS = st.text(
     st.one_of(
         st.characters(exclude_categories=["Cs"]),
@@ -242,10 +243,13 @@ def test_a_tokenizer_without_a_token_for_between_documents_says_what_to_do(tmp_p
 
 
 @pytest.mark.parametrize("name", ["byte_bpe", "byte", "character"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     texts=st.lists(
-        st.sampled_from(["a", "b ", "\n", "'s", "'", " ", "12", "!?", "\r", "\x1c", "é", "ab"]), max_size=40
+        st.sampled_from(
+            ["a", " b", "\n", "'s", " 's", " ", "\n\n", "  ", "12", "!?", "\r", "\t", *"\x1c\x85\xa0\u3000é"]
+        ),
+        max_size=40,
     )
 )
 def test_cutting_a_text_changes_no_token_and_no_word(
@@ -263,10 +267,27 @@ def test_cutting_a_text_changes_no_token_and_no_word(
     assert np.concatenate([part for _, part in cut]).tolist() == words.tolist()
 
 
+def test_gpt2_gives_a_cut_text_the_tokens_of_the_whole(test_data: Path, tmp_path: Path):
+    Pretrained(path="tokenizers/gpt2").write(tmp_path, iter(()), [test_data])
+    encoder = TextEncoder(tmp_path)
+    sources = [*test_data.glob("udhr/*.txt"), test_data / "tinyshakespeare" / "input.txt"]
+
+    for path in sources:
+        text = path.read_bytes().decode()[:50_000]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encoder_module, "_PIECE_CHARACTERS", 7)
+            pieces = list(encoder.pieces(text))
+        assert (
+            np.concatenate(encoder.encode_batch(pieces)).tolist() == encoder.encode_batch([text])[0].tolist()
+        )
+    assert len(sources) > 20
+
+
 def test_a_tokenizer_that_is_not_known_to_be_safe_gets_whole_texts(encoders: dict[str, TextEncoder]):
     assert len(list(encoders["lowercase"].pieces("a\n" * 100_000))) == 1
     assert len(list(encoders["byte"].pieces("a\n" * 100_000))) == 4
 
 
 def test_a_text_without_a_place_to_cut_stays_whole():
-    assert list(cut_at_newlines("a \n" * 100_000)) == ["a \n" * 100_000]
+    for text in ("a" * 100_000, "a\t" * 100_000, "a \t" * 100_000, "a\r" * 100_000):
+        assert list(cut_between_words(text)) == [text]
