@@ -30,6 +30,7 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     """Write environment, command, corpus manifest, plan and tokenizer into the run's folder."""
     run, corpus, plan = trainer.run, data.corpus, built.plan
     environment = describe_environment(Path.cwd())
+    environment["folders"] = [str(folder.resolve()) for folder in trainer.folders]
     run.write_json("environment.json", environment)
     run.write_text("command.txt", shlex.join(environment["command"]) + "\n")
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))

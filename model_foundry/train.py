@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from model_foundry.errors import ModelFoundryError
 
@@ -52,6 +53,9 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         action="store_true",
         help="let 'type: my_lab.part' in the recipe import your own module",
     )
+    # For replays by ``model-foundry verify``: the recipe's folders, and the update to end at.
+    parser.add_argument("--look-in", type=Path, action="append", default=[], help=argparse.SUPPRESS)
+    parser.add_argument("--stop-at", type=int, help=argparse.SUPPRESS)
     return parser
 
 
@@ -76,6 +80,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
             resume_from=options.resume_from,
             recipe=recipe,
             accept_changes=tuple(options.accept_changes),
+            look_in=options.look_in,
+            stop_at=options.stop_at,
         ).train()
     except ModelFoundryError as error:
         _tell(error)

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_foundry.config.check import check_config
-from model_foundry.errors import CheckpointError, DivergedError, Preempted, RunDirectoryError
+from model_foundry.errors import (
+    CheckpointError,
+    DivergedError,
+    ModelFoundryError,
+    Preempted,
+    RunDirectoryError,
+)
 from model_foundry.logs import start_logging, stop_logging
 from model_foundry.outcome import as_known
 from model_foundry.run_directory import RunDirectory
@@ -49,6 +55,8 @@ class Trainer:
         recipe: The recipe as it was given, to be stored in the run.
         accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the
         trajectory.
+        look_in: Folders in which relative paths of the recipe are looked for before all others.
+        stop_at: Save and end after this update, on the curves of the whole run; for replays.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class Trainer:
         resume_from: str | Path | None = None,
         recipe: LoadedRecipe | None = None,
         accept_changes: tuple[str, ...] = (),
+        look_in: Sequence[Path] = (),
+        stop_at: int | None = None,
     ) -> None:
         if recipe is None:
             check_config(config)  # a recipe from a file was checked when it was loaded
@@ -67,6 +77,8 @@ class Trainer:
         self.base_dir = Path(base_dir) if base_dir is not None else Path.cwd()
         self.recipe = recipe
         self.accept_changes = accept_changes
+        self.stop_at = stop_at
+        self._look_in = look_in
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
         self.run = RunDirectory(self.resume.run if self.resume else default)
@@ -77,7 +89,7 @@ class Trainer:
     def folders(self) -> list[Path]:
         """Where relative paths of the recipe are looked for, in order."""
         first = self.recipe.path.parent if self.recipe is not None else self.base_dir
-        return list(dict.fromkeys([first, self.base_dir, Path.cwd()]))
+        return list(dict.fromkeys([*self._look_in, first, self.base_dir, Path.cwd()]))
 
     def train(self) -> TrainState:
         """Train to the end of the recipe's duration.
@@ -93,7 +105,9 @@ class Trainer:
         rank = int(os.environ.get("RANK", "0"))
         is_main = rank == 0
         earlier = self.run.open(resume=self.resume is not None) if is_main else None
-        stop = StopRequest(self.run.control, self.config.training.max_time)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        max_time = self.config.training.max_time
+        stop = StopRequest(self.run.control, max_time, rank=rank, processes=processes)
         try:
             with self._outcome(is_main):
                 stop.install()
@@ -165,6 +179,19 @@ class Trainer:
         else:
             self.run.event("resume", checkpoint=checkpoint.path.name if checkpoint else None)
 
+    def tell(self, error: ModelFoundryError) -> None:
+        """Write down what ends the run; the main process alone does."""
+        state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(error), "failed")
+        facts = {"exit_code": error.exit_status, "reason": error.reason, "message": str(error)}
+        try:
+            if self.run.status().get("state") == "finished":  # it stays so: only a resume was refused
+                self.run.event("refused", **facts)
+            else:
+                self.run.set_status(state, **facts)
+                self.run.event(state, **facts)
+        except OSError:
+            pass  # the disk is the problem; the message still reaches the caller
+
     @contextmanager
     def _outcome(self, is_main: bool) -> Iterator[None]:
         """Tell whatever ends the run in ``status.json`` and ``events.jsonl`` as it is told to the caller."""
@@ -173,16 +200,7 @@ class Trainer:
         except BaseException as error:
             known = as_known(error, self.config, self.run.path)
             if is_main:
-                state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(known), "failed")
-                facts = {"exit_code": known.exit_status, "reason": known.reason, "message": str(known)}
-                try:
-                    if self.run.status().get("state") == "finished":  # it stays so: only a resume was refused
-                        self.run.event("refused", **facts)
-                    else:
-                        self.run.set_status(state, **facts)
-                        self.run.event(state, **facts)
-                except OSError:
-                    pass  # the disk is the problem; the message still reaches the caller
+                self.tell(known)
             log.error("%s", known, exc_info=error, extra={"file_only": True})
             if known is error:
                 raise
