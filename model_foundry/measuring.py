@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ from model_foundry.config.plan import RunPlan
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.evaluation import Evaluator, Subject
 from model_foundry.evaluation._generation import continue_ids
+from model_foundry.failpoints import reach
 from model_foundry.seeds import derive_seed
+from model_foundry.training.interruption import Interruption
+from model_foundry.training.loop import Due
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import Timetable, TrainState
+from model_foundry.units import Duration
+
+_SAMPLES = "samples"
 
 
 class Measuring:
     """Runs what the recipe asks for beside training; draws from no ambient generator.
 
-    The model is the one from before wrapping, so that no rank needs another one's forward pass.
+    The model is the one from before wrapping, so that no rank needs another one's forward pass. A request to
+    stop breaks a measurement off; the run that is resumed does all that was due there anew.
     """
 
     def __init__(
@@ -31,6 +39,7 @@ class Measuring:
         metrics: JsonLog,
         samples: JsonLog,
         progress: Progress,
+        interruption: Interruption,
     ) -> None:
         self._config = config
         self._plan = plan
@@ -38,12 +47,11 @@ class Measuring:
         self._is_main = subject.rank == 0
         self._folders = folders
         self._metrics, self._samples, self._progress = metrics, samples, progress
+        self._interruption = interruption
         self._tables = {
             index: self._table(evaluator.every) for index, evaluator in enumerate(config.evaluation)
         }
         self._sample_table = self._table(config.samples.every) if config.samples else None
-        self._before: TrainState | None = None
-        self._milestone = False
         self._last: dict[str, float] = {}
 
     def _table(self, every: Any) -> Timetable:
@@ -51,37 +59,61 @@ class Measuring:
             [], every=every, updates=self._plan.updates, updates_per_epoch=self._plan.updates_per_epoch
         )
 
-    def is_due(self, before: TrainState | None, now: TrainState, milestone: bool) -> bool:
-        """Return whether anything is due after ``now``; remembers what for the call that follows."""
-        self._before, self._milestone = before, milestone
-        return any(self._evaluator_is_due(index, now) for index in self._tables) or self._samples_are_due(now)
+    def due(
+        self, before: TrainState | None, now: TrainState, *, is_milestone: bool, is_last: bool
+    ) -> tuple[str, ...]:
+        """Return the names of what is to be measured after ``now``."""
 
-    def _evaluator_is_due(self, index: int, now: TrainState) -> bool:
-        evaluator: Evaluator = self._config.evaluation[index]
-        if evaluator.every is not None:
-            return self._tables[index].falls_on(self._before, now)
-        return evaluator.at == "checkpoints" and (self._milestone or self._before is None)
+        def falls(table: Timetable) -> bool:
+            return is_last or before is None or table.falls_on(before, now)
 
-    def _samples_are_due(self, now: TrainState) -> bool:
-        if self._sample_table is None:
-            return False
-        return self._before is None or self._sample_table.falls_on(self._before, now)
-
-    def __call__(self, state: TrainState, is_last: bool) -> None:
-        """Measure the model as it is now, and write the results down."""
+        names = []
         for index, evaluator in enumerate(self._config.evaluation):
-            if is_last or self._evaluator_is_due(index, state):
-                began = time.monotonic()
-                results = evaluator.evaluate(self._subject, self._folders)
-                named = {f"{evaluator.part_name()}/{measure}": value for measure, value in results.items()}
-                self._last |= named
-                clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
-                self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
-                self._progress.say(f"  evaluation after update {state.updates}: {_in_words(named)}")
-        if self._is_main and (self._samples_are_due(state) or (is_last and self._sample_table is not None)):
-            self._write_samples(state)
+            at_checkpoints = evaluator.at == "checkpoints" and (is_milestone or before is None)
+            if is_last or (falls(self._tables[index]) if evaluator.every is not None else at_checkpoints):
+                names.append(_name(index, evaluator))
+        if self._sample_table is not None and falls(self._sample_table):
+            names.append(_SAMPLES)
+        return tuple(names)
 
-    def _write_samples(self, state: TrainState) -> None:
+    def __call__(self, state: TrainState, names: tuple[str, ...]) -> bool:
+        """Measure the model as it is now, and write the results down.
+
+        Returns:
+            Whether it was done to the end; false when a request to stop broke it off.
+        """
+        for index, evaluator in enumerate(self._config.evaluation):
+            if _name(index, evaluator) in names and not self._evaluate(evaluator, state):
+                return False
+        if _SAMPLES not in names or self._sample_table is None:
+            return True
+        lines: list[dict[str, Any]] = []
+        is_done = self._interruption.run(lambda: lines.extend(self._sample(state) if self._is_main else ()))
+        if is_done:
+            for line in lines:
+                self._samples.write(line)
+                text = " ".join(line["text"].split())
+                self._progress.say(f"  sample after update {state.updates}: {line['prompt']}|{text}")
+        return is_done
+
+    def _evaluate(self, evaluator: Evaluator, state: TrainState) -> bool:
+        began = time.monotonic()
+        named: dict[str, float] = {}
+
+        def measure() -> None:
+            reach(f"evaluation.{state.updates}")
+            results = evaluator.evaluate(self._subject, self._folders)
+            named.update({f"{evaluator.part_name()}/{measure}": value for measure, value in results.items()})
+
+        if not self._interruption.run(measure):
+            return False
+        self._last |= named
+        clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
+        self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
+        self._progress.say(f"  evaluation after update {state.updates}: {_in_words(named)}")
+        return True
+
+    def _sample(self, state: TrainState) -> Iterator[dict[str, Any]]:
         samples, encoder = self._config.samples, self._subject.encoder
         assert samples is not None
         for number, prompt in enumerate(samples.prompts):
@@ -99,14 +131,36 @@ class Measuring:
                 stop_id=encoder.eos_id,
             )
             text = encoder.decode(ids)
-            self._samples.write(
-                {"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text}
-            )
-            self._progress.say(f"  sample after update {state.updates}: {prompt}|{' '.join(text.split())}")
+            yield {"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text}
 
     def last_lines(self) -> list[str]:
         """Return the last value of each measure, for the end of the run."""
         return [f"  {name} {value:.4f}" for name, value in self._last.items()]
+
+
+def what_is_due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:
+    """Return when the loop measures, saves and logs."""
+
+    def table(points: list[Duration], every: Duration | None = None) -> Timetable:
+        return Timetable(points, every=every, updates=plan.updates, updates_per_epoch=plan.updates_per_epoch)
+
+    rules = [(rule, rule.points(plan.length)) for rule in config.checkpoints.schedule]
+    milestone = table([point for _, points in rules for point in points])
+    return Due(
+        evaluation=lambda before, now, is_last: measuring.due(
+            before, now, is_milestone=milestone.falls_on(before, now), is_last=is_last
+        ),
+        milestone=milestone,
+        resumable_milestone=table(
+            [point for rule, points in rules if rule.kind == "resumable" for point in points]
+        ),
+        rolling=table([], config.checkpoints.rolling),
+        logging=table([], config.logging.every),
+    )
+
+
+def _name(index: int, evaluator: Evaluator) -> str:
+    return f"{evaluator.part_name()}-{index}"
 
 
 def _in_words(results: dict[str, float]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.data import DataLoader
 
 from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, learning_rate_curve, plan_run
 from model_foundry.corpus.cache import default_cache_folder
@@ -22,26 +21,28 @@ from model_foundry.courses import (
     open_held_out,
     open_windows,
 )
-from model_foundry.data.loader import UpdateSampler, build_loader, rounds
+from model_foundry.data.loader import rounds
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.windows import Windows
-from model_foundry.errors import Preempted
 from model_foundry.evaluation import Subject
-from model_foundry.measuring import Measuring
+from model_foundry.failpoints import reach
+from model_foundry.measuring import Measuring, what_is_due
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
-from model_foundry.objective import Batch
 from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
+from model_foundry.recovery import build_recovery, open_batches
 from model_foundry.saving import milestones_after, moment, require_same_moment, saving
 from model_foundry.seeds import derive_seed
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
+from model_foundry.training.consensus import Consensus
+from model_foundry.training.interruption import Interruption
 from model_foundry.training.isolation import require_isolation
-from model_foundry.training.loop import Due, TrainingLoop
+from model_foundry.training.loop import TrainingLoop
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
-from model_foundry.training.state import Timetable, TrainState
-from model_foundry.units import Duration
+from model_foundry.training.state import TrainState
+from model_foundry.watching import watch, watched
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,11 +91,12 @@ def run_pipeline(
     """
     say: Callable[[str], None] = (lambda text: print(text, flush=True)) if is_main else (lambda text: None)
     loop = build_loop(trainer, checkpoint, stop, is_main=is_main, say=say)
-    loop.progress.start()
-    try:
-        final = loop.run()
-    finally:
-        loop.close()
+    with watched(loop.watchdog, trainer):
+        loop.progress.start()
+        try:
+            final = loop.run()
+        finally:
+            loop.close()
     for line in goodbye(trainer, loop.evaluate.last_lines()):
         say(line)
     return final
@@ -111,12 +113,8 @@ def build_loop(
     """Return the loop of a run, everything in place for its next update."""
     config = trainer.config
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
-    data = prepare_data(config, trainer.folders, say)
-    if stop.reason:
-        raise Preempted(
-            f"stopped by {stop.reason} before the first update; prepared tokens stay in the cache."
-        )
-    accelerator = build_accelerator(config.training.precision)
+    data = prepare_data(config, trainer.folders, say, lambda: _obey_before_the_first_update(stop))
+    accelerator = build_accelerator(config.training.precision, timeout_seconds=config.training.hang_timeout)
     if not is_main:
         trainer.start_logging(accelerator.process_index)
     seed_process(config.seed)
@@ -129,9 +127,15 @@ def build_loop(
     return _place(trainer, data, built, accelerator, checkpoint, stop, say)
 
 
-def prepare_data(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> Data:
-    """Return the corpus as windows, from the cache where it is there."""
-    corpus = _prepare(config, folders, say)
+def prepare_data(
+    config: ExperimentConfig,
+    folders: list[Path],
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+) -> Data:
+    """Return the corpus as windows, from the cache where it is there; ``look`` is called now and then."""
+    corpus = _prepare(config, folders, say, look)
+    look()
     encoder = TextEncoder(corpus.tokenizer_folder)
     windows = open_windows(config, corpus, encoder)
     return Data(corpus, encoder, windows, corpus_facts(config, windows, folders))
@@ -157,8 +161,7 @@ def _place(
 ) -> TrainingLoop:
     config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
     is_main = accelerator.is_main_process
-    loader = _loader(config, built, start=checkpoint.updates if checkpoint else 0)
-    model, optimizer, loader = accelerator.prepare(built.model, config.optimizer.build(built.model), loader)
+    model, optimizer = accelerator.prepare(built.model, config.optimizer.build(built.model))
     curve = learning_rate_curve(config, plan)
     checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
     state = checkpoints.load(checkpoint, changes=trainer.accepted) if checkpoint else TrainState()
@@ -171,17 +174,24 @@ def _place(
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
 
     last_kept = state.updates if checkpoint else -1
-    metrics = JsonLog(run.metrics if is_main else None, keep_until=last_kept)
-    samples = JsonLog(run.samples if is_main else None, keep_until=last_kept)
+    unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
+    metrics, samples = (
+        JsonLog(path if is_main else None, keep_until=last_kept, measures_anew=bool(unmeasured))
+        for path in (run.metrics, run.samples)
+    )
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
-    subject = _subject(config, data, built, accelerator)
-    measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress)
+    watchdog = watch(trainer, accelerator, stop)
+    interruption = Interruption(accelerator, built.model, stop, watchdog)
+    subject = _subject(config, data, built, accelerator, interruption)
+    measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress, interruption)
+    batches = open_batches(config, built, accelerator)
+    logs = (metrics, samples)
     return TrainingLoop(
         accelerator=accelerator,
         model=model,
         optimizer=optimizer,
-        batches=iter(loader),
-        rounds=lambda update: rounds(len(course.span(update)), plan.micro_batch_size, plan.processes),
+        batches=batches(state),
+        rounds=lambda attempt: rounds(len(course.span(attempt)), plan.micro_batch_size, plan.processes),
         objective=config.objective,
         peak_learning_rate=config.optimizer.learning_rate,
         curve=curve,
@@ -189,30 +199,26 @@ def _place(
         updates_per_epoch=plan.updates_per_epoch,
         gradient_clip=config.training.gradient_clip,
         dropout_seed=config.seed_of("dropout"),
-        due=_due(config, plan, measuring),
+        due=what_is_due(config, plan, measuring),
         evaluate=measuring,
-        save=saving(trainer, built, curve, checkpoints, lambda: stop.reason is not None),
+        save=saving(trainer, built, curve, checkpoints),
         metrics=metrics,
         samples=samples,
         progress=progress,
         stop=stop,
+        stop_at=trainer.stop_at,
+        watchdog=watchdog,
+        consensus=Consensus(accelerator, stop, watchdog),
+        recovery=build_recovery(trainer, built, checkpoints, batches, logs, is_main=is_main),
         state=state,
+        saved_at=state.updates if checkpoint else -1,
+        unmeasured=unmeasured,
     )
 
 
-def _loader(config: ExperimentConfig, built: Built, *, start: int) -> DataLoader[Batch]:
-    plan = built.plan
-    sampler = UpdateSampler(
-        built.course,
-        start=start,
-        stop=plan.updates,
-        micro_batch_size=plan.micro_batch_size,
-        processes=plan.processes,
-    )
-    return build_loader(built.course, sampler, workers=config.data.workers, seed=config.seed_of("data"))
-
-
-def _subject(config: ExperimentConfig, data: Data, built: Built, accelerator: Accelerator) -> Subject:
+def _subject(
+    config: ExperimentConfig, data: Data, built: Built, accelerator: Accelerator, interruption: Interruption
+) -> Subject:
     return Subject(
         model=built.model,
         device=accelerator.device,
@@ -221,7 +227,7 @@ def _subject(config: ExperimentConfig, data: Data, built: Built, accelerator: Ac
         context=config.data.context,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
-        reduce=lambda tensor: accelerator.reduce(tensor, "sum"),
+        reduce=interruption.reduce,
     )
 
 
@@ -241,11 +247,20 @@ def _checkpoints(
     )
 
 
-def _prepare(config: ExperimentConfig, folders: list[Path], say: Callable[[str], None]) -> PreparedCorpus:
+def _obey_before_the_first_update(stop: StopRequest) -> None:
+    if stop.reason:
+        raise stop.obey(stop.reason, "before the first update; tokens that are prepared stay in the cache.")
+
+
+def _prepare(
+    config: ExperimentConfig, folders: list[Path], say: Callable[[str], None], look: Callable[[], None]
+) -> PreparedCorpus:
     last = ""
 
     def show(stage: str, share: float) -> None:
         nonlocal last
+        reach("prepare")
+        look()
         if stage != last:
             say(f"preparing: {stage} ...")
             last = stage
@@ -277,21 +292,4 @@ def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
         parameters=counts["total"],
         embedding_parameters=counts["embedding"],
         flops_per_token=flops_per_token(model, context),
-    )
-
-
-def _due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:
-    def table(points: list[Duration], every: Duration | None = None) -> Timetable:
-        return Timetable(points, every=every, updates=plan.updates, updates_per_epoch=plan.updates_per_epoch)
-
-    rules = [(rule, rule.points(plan.length)) for rule in config.checkpoints.schedule]
-    milestone = table([point for _, points in rules for point in points])
-    return Due(
-        evaluation=lambda before, now: measuring.is_due(before, now, milestone.falls_on(before, now)),
-        milestone=milestone,
-        resumable_milestone=table(
-            [point for rule, points in rules if rule.kind == "resumable" for point in points]
-        ),
-        rolling=table([], config.checkpoints.rolling),
-        logging=table([], config.logging.every),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
@@ -18,41 +17,41 @@ if TYPE_CHECKING:
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
     from model_foundry.training.checkpointing import CheckpointManager
+    from model_foundry.training.loop import Save
     from model_foundry.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
 
-def saving(
-    trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager, must: Callable[[], bool]
-) -> Callable[[TrainState, bool, bool], None]:
-    """Return what the loop calls to save: clock, whether resumable, whether a milestone.
+def saving(trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager) -> Save:
+    """Return what the loop calls to save.
 
     Args:
         trainer: Recipe and run.
         built: Model and plan.
         curve: The learning rate, as a share of its peak.
         checkpoints: Saves and publishes.
-        must: Whether the run is about to be stopped, so that a save may not fail unnoticed.
     """
     run, model = trainer.run, built.model
 
-    def save(now: TrainState, resumable: bool, milestone: bool) -> None:
+    def save(
+        now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
+    ) -> bool:
         try:
-            record = moment(trainer.config, built, curve, now)
+            record = {**moment(trainer.config, built, curve, now), "unmeasured": unmeasured}
             checkpoints.save(now, model, resumable=resumable, milestone=milestone, record=record)
         except ResourceError as error:
-            is_last = now.updates >= built.plan.updates
-            if trainer.config.checkpoints.on_save_error == "stop" or is_last or must():
+            if trainer.config.checkpoints.on_save_error == "stop" or must:
                 raise
             log.error("training goes on (checkpoints.on_save_error: continue): %s", error)
             if checkpoints.is_main:
                 run.event("save_failed", update=now.updates, message=str(error))
-            return
+            return False
         if checkpoints.is_main:
             run.set_status("running", update=now.updates, last_good_checkpoint=checkpoints.last_good)
             facts = {"name": checkpoints.last_good, "manifest": checkpoints.last_digest}
             run.event("checkpoint", update=now.updates, resumable=resumable, **facts)
+        return True
 
     return save
 
@@ -61,7 +60,7 @@ def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainSta
     """Return what a checkpoint records of its moment beside the clock."""
     return {
         "max_steps": built.plan.updates,
-        "epoch": state.updates / built.plan.updates_per_epoch,
+        "epoch": state.attempt / built.plan.updates_per_epoch,
         "learning_rate": config.optimizer.learning_rate * curve(state.updates),
         "data_position": position_facts(built.course, state.attempt),
     }
@@ -82,7 +81,8 @@ def require_same_moment(checkpoint: Checkpoint, now: dict[str, Any], *, may_chan
         if checkpoint.record.get(key) != now[key] and not (may_change and key == "learning_rate"):
             raise CheckpointError(
                 f"{checkpoint.path}: the {what} is not the one that was recorded: "
-                f"{checkpoint.record.get(key)} then, {now[key]} now. Use the recipe and the version of this package of the run's start."
+                f"{checkpoint.record.get(key)} then, {now[key]} now. "
+                "Use the recipe and the version of this package that the run began with."
             )
 
 

@@ -7,6 +7,7 @@ train``. The recipe is checked before anything heavy is imported.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -86,9 +87,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
     except ModelFoundryError as error:
         _tell(error)
         status = error.exit_status
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter),
-        # so the processes of a group flush and leave without the shutdown.
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or multiprocessing.active_children():
+        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter), and
+        # the shutdown would wait for a worker that is stuck. So these flush and leave without it; the workers go
+        # with their parent.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

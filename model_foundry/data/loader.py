@@ -8,7 +8,8 @@ The sampler deals the windows of an update into micro-batches, always as many fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.objective import IGNORED, Batch
+from model_foundry.parent_death import end_with_parent
 
 PADDING = -1
 
@@ -37,19 +39,30 @@ class UpdateSampler(Sampler[list[int]]):
     drop_last = True
 
     def __init__(
-        self, course: AnyCourse, *, start: int, stop: int, micro_batch_size: int, processes: int
+        self,
+        course: AnyCourse,
+        *,
+        start: int,
+        stop: int,
+        micro_batch_size: int,
+        processes: int,
+        passed_over: Collection[int] = (),
     ) -> None:
         self._course = course
         self._updates = range(start, stop)
+        self._passed_over = frozenset(passed_over)
         self._micro_batch_size = micro_batch_size
         self._processes = processes
 
     def __len__(self) -> int:
-        return sum(self._slots(len(self._course.span(update))) for update in self._updates)
+        shown = (update for update in self._updates if update not in self._passed_over)
+        return sum(self._slots(len(self._course.span(update))) for update in shown)
 
     def __iter__(self) -> Iterator[list[int]]:
         size = self._micro_batch_size
         for update in self._updates:
+            if update in self._passed_over:
+                continue
             span = self._course.span(update)
             for slot in range(self._slots(len(span))):
                 yield list(span[slot * size : (slot + 1) * size]) or [PADDING]
@@ -115,9 +128,18 @@ def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, see
         num_workers=workers,
         collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives a batch, not a list
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_serve_until_the_end,
         pin_memory=torch.cuda.is_available(),
         **options,
     )
+
+
+def _serve_until_the_end(worker: int) -> None:
+    """Let a worker outlast the signals that tell its process to save and leave, and end with that process."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
 
 
 def _as_is(batch: Batch) -> Batch:

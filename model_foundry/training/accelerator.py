@@ -17,16 +17,17 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from model_foundry.errors import RecipeError
 
-_TIMEOUT = timedelta(minutes=10)
+_MARGIN_SECONDS = 30.0  # the watchdog's message is the better one, so it comes first
 _PRECISIONS: dict[str, Literal["no", "bf16"]] = {"fp32": "no", "bf16": "bf16"}
 _MALLOC_TRIM_THRESHOLD, _MALLOC_TOP_PAD, _MALLOC_MMAP_MAX = -1, -2, -4
 
 
-def build_accelerator(precision: str) -> Accelerator:
+def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
     """Return the accelerator of this process.
 
     Args:
         precision: The recipe's ``training.precision``.
+        timeout_seconds: How long a process may wait for the others: the recipe's ``training.hang_timeout``.
 
     Raises:
         RecipeError: When the launcher's settings contradict the recipe, or other processes run than were asked for.
@@ -46,7 +47,9 @@ def build_accelerator(precision: str) -> Accelerator:
         mixed_precision=wanted,
         gradient_accumulation_steps=1,
         cpu=on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_TIMEOUT)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds + _MARGIN_SECONDS))
+        ],
     )
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if expected != accelerator.num_processes:

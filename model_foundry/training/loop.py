@@ -11,22 +11,26 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from model_foundry.errors import DivergedError, Preempted
-from model_foundry.failpoints import reach
+from model_foundry.failpoints import is_active, reach
 from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
+from model_foundry.training.consensus import Consensus
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
+from model_foundry.training.nonfinite import Attempt, Recovery
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import Timetable, TrainState
 from model_foundry.training.stopping import StopRequest
+from model_foundry.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
 class Due:
     """When something beside an update happens."""
 
-    evaluation: Callable[[TrainState | None, TrainState], bool]
+    evaluation: Callable[[TrainState | None, TrainState, bool], tuple[str, ...]]
+    """Names of what is measured; it is told whether the update is the last one."""
+
     milestone: Timetable
     """Checkpoints that are kept."""
 
@@ -40,19 +44,36 @@ class Due:
 class Measure(Protocol):
     """Evaluations and samples of a run."""
 
-    def __call__(self, state: TrainState, is_last: bool) -> None:
-        """Measure the model as it is now, and write the results down."""
+    def __call__(self, state: TrainState, names: tuple[str, ...]) -> bool:
+        """Measure the model as it is now, and write the results down; false when it was broken off."""
 
     def last_lines(self) -> list[str]:
         """Return the last value of each measure, for the end of the run."""
+
+
+class Save(Protocol):
+    """Publishes checkpoints of a run."""
+
+    def __call__(
+        self, now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
+    ) -> bool:
+        """Save the state as it is now; false when that failed and the recipe says to go on.
+
+        Args:
+            now: The clock.
+            resumable: Whether optimizer and random state go with the weights.
+            milestone: Whether the weights are kept for ever.
+            must: Whether the run ends here, so that the save may not fail.
+            unmeasured: What is to be measured here still.
+        """
 
 
 @dataclass
 class TrainingLoop:
     """Runs updates until the plan's last one.
 
-    Model, optimizer and batches are prepared by ``accelerator``; ``batches`` begins at ``state.updates`` and
-    gives ``rounds(update)`` micro-batches an update to this process.
+    Model, optimizer and batches are prepared by ``accelerator``; ``batches`` begins at ``state.attempt`` and
+    gives ``rounds(attempt)`` micro-batches an attempt to this process.
     """
 
     accelerator: Accelerator
@@ -69,12 +90,30 @@ class TrainingLoop:
     dropout_seed: int
     due: Due
     evaluate: Measure
-    save: Callable[[TrainState, bool, bool], None]
+    save: Save
     metrics: JsonLog
     samples: JsonLog
     progress: Progress
     stop: StopRequest
+    watchdog: Watchdog
+    consensus: Consensus
+    recovery: Recovery
     state: TrainState = field(default_factory=TrainState)
+    stop_at: int | None = None
+    """Save and end after this update as if it were the last, on the curves of the whole run: for replays."""
+
+    before: TrainState | None = None
+    """The state one update ago; None at the beginning of the run."""
+
+    saved_at: int = -1
+    """Updates of the newest resumable checkpoint; at a resume, those of the one that was loaded."""
+
+    unmeasured: tuple[str, ...] = ()
+    """What is to be measured still, because a request to stop broke it off."""
+
+    is_checkpoint_wanted: bool = False
+    """Whether a person asked for a checkpoint after the update that goes on."""
+
     throughput: Throughput = field(default_factory=Throughput)
 
     def run(self) -> TrainState:
@@ -87,22 +126,24 @@ class TrainingLoop:
             Preempted: When asked to stop; the state was saved.
             DivergedError: When loss or gradient is not finite; the weights before that update are kept.
         """
-        resumed_at = self.state.updates if self.state.updates else -1
-        before: TrainState | None = None
-        stop_reason: str | None = None
+        began_at, resumed_at = self.state.updates, self.saved_at
+        stop_reason = self.consensus.on_stopping()
         while True:
-            is_last = self.state.updates >= self.updates
-            if self.state.updates != resumed_at:
-                self.evaluate_if_due(before, is_last)
-                self.save_if_due(before, is_last or stop_reason is not None)
-            if is_last:
+            is_last, is_new = self.state.updates >= self.updates, self.state.updates != resumed_at
+            is_end = is_last or self.state.updates == self.stop_at
+            if stop_reason is None and (is_new or self.unmeasured) and not self.measure_if_due(is_last):
+                stop_reason = self.stop.reason or "a request to another process"
+            if stop_reason is not None and self.state.updates == began_at:
+                raise self.stop.obey(stop_reason, "before the first update; there was nothing to save.")
+            if is_new:
+                self.save_if_due(is_end or stop_reason is not None)
+                if stop_reason is None and self.saved_at == self.state.updates:
+                    stop_reason = self.consensus.on_stopping()  # asked during the save: it was the last one
+            if is_end and not self.unmeasured:
                 return self.state
             if stop_reason is not None:
-                self.stop.acknowledge()
-                raise Preempted(
-                    f"stopped by {stop_reason} after update {self.state.updates}; the state is saved."
-                )
-            before = self.state
+                raise self.stop.obey(stop_reason, f"after update {self.state.updates}; the state is saved.")
+            self.before = self.state
             stop_reason = self.update()
 
     def close(self) -> None:
@@ -111,41 +152,73 @@ class TrainingLoop:
         self.metrics.close()
         self.samples.close()
 
-    def evaluate_if_due(self, before: TrainState | None, is_last: bool) -> None:
-        """Measure, without touching the training's randomness or mode."""
-        if self.due.evaluation(before, self.state) or is_last:
-            self.model.eval()
-            with torch.no_grad():
-                self.evaluate(self.state, is_last)
-            self.model.train()
+    def measure_if_due(self, is_last: bool) -> bool:
+        """Measure, without touching the training's randomness or mode; false when that was broken off."""
+        due = self.unmeasured or self.due.evaluation(self.before, self.state, is_last)
+        if not due:
+            return True
+        self.model.eval()
+        with torch.no_grad():
+            is_done = self.evaluate(self.state, due)
+        self.model.train()
+        self.unmeasured = () if is_done else due
+        return is_done
 
-    def save_if_due(self, before: TrainState | None, must: bool) -> None:
-        """Publish the state: milestones, rolling states, the first and the last one."""
-        milestone = self.due.milestone.falls_on(before, self.state)
-        rolling = self.due.rolling.falls_on(before, self.state)
-        if milestone or rolling or must or before is None:
-            resumable = (
-                must or rolling or self.due.resumable_milestone.falls_on(before, self.state) or before is None
-            )
-            self.metrics.sync()
-            self.save(
-                self.state, resumable, milestone or before is None or self.state.updates >= self.updates
-            )
+    def save_if_due(self, must: bool) -> None:
+        """Publish the state: milestones, rolling states, the first and the last one, and on demand."""
+        before, now, is_wanted = self.before, self.state, self.is_checkpoint_wanted
+        milestone = self.due.milestone.falls_on(before, now) or before is None or is_wanted
+        rolling = self.due.rolling.falls_on(before, now) or before is None or is_wanted
+        if not (milestone or rolling or must):
+            return
+        resumable = must or rolling or self.due.resumable_milestone.falls_on(before, now)
+        self.watchdog.beat("save")
+        self.metrics.sync()
+        milestone = milestone or now.updates >= self.updates
+        flags = {"resumable": resumable, "milestone": milestone, "must": must}
+        if self.save(now, **flags, unmeasured=self.unmeasured) and resumable:
+            self.saved_at = now.updates
+        if is_wanted:
+            self.is_checkpoint_wanted = False
+            self.stop.checkpoint_was_made()
 
     def update(self) -> str | None:
-        """Take one optimizer update over all its micro-batches.
+        """Take one optimizer update; what is not finite is passed over as the recipe says.
 
         Returns:
             Why to stop, where any rank was asked to.
         """
         self.throughput.begin()
-        number = self.state.updates
-        reach(f"update.{number + 1}")
+        attempt, stop_reason = self.attempt()
+        while not attempt.is_finite:
+            self.pass_over(attempt)
+            attempt, stop_reason = self.attempt()
+        learning_rate = self.peak_learning_rate * self.curve(self.state.updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        before, self.state = self.state, self.state.after(attempt.exposure)
+        self.throughput.end(attempt.exposure[0])
+        if self.due.logging.falls_on(before, self.state) or self.state.updates in (1, self.updates):
+            self.log(attempt, learning_rate)
+        return stop_reason
+
+    def attempt(self) -> tuple[Attempt, str | None]:
+        """Compute the gradient of the next attempt over all its micro-batches; the weights stay as they are.
+
+        Returns:
+            The attempt, and why to stop, where any rank was asked to.
+        """
+        number = self.state.attempt
+        self.watchdog.beat("update", update=self.state.updates)
+        reach(f"update.{self.state.updates + 1}")
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
-        exposure, stop_reason = self.agree(micro_batches)
+        agreed = self.consensus.on_batches(micro_batches)
+        self.is_checkpoint_wanted = agreed.wants_checkpoint
         # The update's loss is one mean over all its targets; backward averages over processes, hence the
         # factor.
-        scale = self.accelerator.num_processes / max(1, exposure[0])
+        scale = self.accelerator.num_processes / max(1, agreed.exposure[0])
         nats = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(micro_batches):
             torch.manual_seed(
@@ -156,48 +229,48 @@ class TrainingLoop:
                 loss = self.objective.loss(self.model, batch)
                 self.accelerator.backward(loss.total * scale)
             nats += loss.nats
+        if is_active(f"nonfinite.loss.{number + 1}"):
+            nats *= math.nan
+        if is_active(f"nonfinite.gradient.{number + 1}"):
+            for parameter in self.model.parameters():
+                parameter.grad = None if parameter.grad is None else parameter.grad * math.nan
         grad_norm = float(
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
         )
-        if not math.isfinite(grad_norm):
-            raise DivergedError(
-                f"update {number + 1}: the gradient is not finite (norm {grad_norm}). The weights of update {number} are "
-                "kept. Lower the learning rate, lengthen the warm-up, or use fp32."
-            )
-        learning_rate = self.peak_learning_rate * self.curve(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
-        self.optimizer.step()
+        total, is_finite = self.consensus.on_numbers(nats, grad_norm)
+        return Attempt(number, agreed.exposure, total, grad_norm, is_finite), agreed.stop_reason
+
+    def pass_over(self, attempt: Attempt) -> None:
+        """Do without an attempt whose loss or gradient is not finite.
+
+        Raises:
+            DivergedError: When the recipe says to stop; the state before it is saved.
+        """
         self.optimizer.zero_grad()
-        before, self.state = self.state, self.state.after(exposure)
-        self.throughput.end(exposure[0])
-        if self.due.logging.falls_on(before, self.state) or self.state.updates in (1, self.updates):
-            self.log(exposure, nats, learning_rate, grad_norm)
-        return stop_reason
+        self.recovery.report(attempt, self.state)
+        if self.recovery.is_exhausted(self.state):
+            if self.saved_at != self.state.updates:
+                self.save_if_due(must=True)
+            raise self.recovery.diverged(self.state, attempt)
+        if self.recovery.policy.action == "skip":
+            self.state = self.state.after_skip(attempt.exposure)
+        else:
+            self.state = self.before = self.recovery.rewound(self.state, attempt)
+            self.batches = self.recovery.open_batches(self.state)
 
-    def agree(self, micro_batches: list[Batch]) -> tuple[list[int], str | None]:
-        """Sum targets, words, bytes and documents over processes; with them travels who was asked to stop."""
-        reason = self.stop.reason
-        mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
-        if self.accelerator.num_processes == 1:
-            return mine.tolist(), reason
-        flag = torch.tensor([reason is not None], dtype=mine.dtype, device=mine.device)
-        *exposure, asked = self.accelerator.reduce(torch.cat([mine, flag]), "sum").tolist()
-        return exposure, (reason or "a request to another process") if asked else None
-
-    def log(self, exposure: list[int], nats: torch.Tensor, learning_rate: float, grad_norm: float) -> None:
+    def log(self, attempt: Attempt, learning_rate: float) -> None:
         """Write one line of ``metrics.jsonl``; the loss is that of this update alone."""
-        total = float(self.accelerator.reduce(nats, "sum"))
+        exposure, total = attempt.exposure, attempt.nats
         line: dict[str, Any] = {
             "update": self.state.updates,
             "tokens": self.state.tokens,
             "words": self.state.words,
             "bytes": self.state.bytes,
             "documents": self.state.documents,
-            "epoch": self.state.updates / self.updates_per_epoch,
+            "epoch": self.state.attempt / self.updates_per_epoch,
             "loss": total / max(1, exposure[0]),
             "learning_rate": learning_rate,
-            "grad_norm": grad_norm,
+            "grad_norm": attempt.grad_norm,
             "tokens_per_second": self.throughput.read(),
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }

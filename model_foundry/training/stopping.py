@@ -1,22 +1,31 @@
 """Requests to stop: signals, a file that people put into the run, and the time that the recipe allows.
 
-Handlers only set a flag; the loop reads it at update boundaries, agrees on it with all ranks, saves and
-leaves.
+The first signal only sets a flag, which the loop reads at update boundaries, agrees on with all ranks, saves
+and leaves. A second one ends the process at once, even while the main thread waits in a collective: a thread
+of its own is told of every signal. Launchers pass a signal on that the whole group has received already, so
+repetitions within ``SAME_REQUEST_SECONDS`` are the same request.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from model_foundry.errors import Preempted
+from model_foundry.parent_death import end_with_parent
+
+SAME_REQUEST_SECONDS = 2.0
+GRACE_SECONDS = 25.0
+"""How long a launcher is assumed to wait: torchrun kills after 30 s (``PET_SHUTDOWN_TIMEOUT`` sets it)."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_PR_SET_PDEATHSIG = 1
+_PARENT_DEATH = signal.SIGUSR2
+"""Not one of those: the launcher often dies of the signal that this process was sent, too."""
 
 
 class StopRequest:
@@ -25,51 +34,129 @@ class StopRequest:
     Args:
         control: The run's control folder; a file ``stop`` in it is a request.
         max_seconds: Time that training may take, or None.
+        rank: Number of this process in its group.
+        processes: Size of the group.
     """
 
-    def __init__(self, control: Path, max_seconds: float | None) -> None:
-        self._file = control / "stop"
+    def __init__(
+        self, control: Path, max_seconds: float | None, *, rank: int = 0, processes: int = 1
+    ) -> None:
+        self._control = control
         self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._rank, self._processes = rank, processes
         self._signal: str | None = None
+        self._asked_at: float | None = None
+        self._is_settled = False
         self._previous: dict[int, object] = {}
+        self._previous_wakeup = -1
+        self._listener: threading.Thread | None = None
+        self._write_end = -1
 
     def install(self) -> None:
-        """Take over the signals; a second one ends the process at once."""
-        for number in _SIGNALS:
-            with suppress(ValueError):  # not the main thread: the caller keeps its own handlers
-                self._previous[number] = signal.signal(number, self._note)
+        """Take over the signals; outside the main thread the caller keeps its own handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with suppress(OSError):  # no such folder yet, or nothing left by an earlier run
+            self._note(self._rank).unlink(missing_ok=True)
+        read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._write_end)
+        self._listener = threading.Thread(target=self._listen, args=(read_end,), daemon=True)
+        self._listener.start()
+        for number in (*_SIGNALS, _PARENT_DEATH):
+            self._previous[number] = signal.signal(number, self._handle)
 
     def uninstall(self) -> None:
         """Give the signals back."""
+        if self._listener is None:
+            return
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
         self._previous.clear()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
-            os._exit(128 + number)
-        self._signal = signal.Signals(number).name
+        signal.set_wakeup_fd(self._previous_wakeup)
+        os.close(self._write_end)
+        self._listener.join()
+        self._listener = None
 
     @property
     def reason(self) -> str | None:
-        """Why to stop, or None."""
+        """Why this process was asked to stop, or None."""
         if self._signal is not None:
             return self._signal
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "max_time"
-        return "control/stop" if self._file.exists() else None
+        return "control/stop" if (self._control / "stop").exists() else None
 
-    def acknowledge(self) -> None:
-        """Remove the file, so that a resumed run does not stop again."""
-        self._file.unlink(missing_ok=True)
+    @property
+    def is_asked_anywhere(self) -> bool:
+        """Whether this or another process of the group was asked, as far as is known without waiting."""
+        others = (self._note(rank) for rank in range(self._processes) if rank != self._rank)
+        return self.reason is not None or any(note.exists() for note in others)
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether a person put a file ``checkpoint`` into the control folder."""
+        return (self._control / "checkpoint").exists()
+
+    def checkpoint_was_made(self) -> None:
+        """Remove that file: its wish is fulfilled."""
+        (self._control / "checkpoint").unlink(missing_ok=True)
+
+    @property
+    def seconds_since_asked(self) -> float:
+        """How long ago the first signal came; 0 where none did."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+
+    def obey(self, reason: str, outcome: str) -> Preempted:
+        """Return the error that ends the run as asked; further requests no longer matter.
+
+        Args:
+            reason: Who asked.
+            outcome: When it stopped and what is saved.
+        """
+        self._is_settled = True
+        for path in (self._control / "stop", self._note(self._rank)):
+            with suppress(OSError):  # a control folder that cannot be written shall not hide the outcome
+                path.unlink(missing_ok=True)
+        return Preempted(f"stopped by {reason} {outcome}")
+
+    def _note(self, rank: int) -> Path:
+        return self._control / f"rank{rank}.stop"
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._ask(number)
+
+    def _ask(self, number: int) -> None:
+        if self._signal is None:
+            self._asked_at = time.monotonic()
+            self._signal = (
+                "the end of its launcher" if number == _PARENT_DEATH else signal.Signals(number).name
+            )
+
+    def _listen(self, read_end: int) -> None:
+        is_told = False
+        while numbers := os.read(read_end, 64):
+            for number in numbers:
+                if number not in (*_SIGNALS, _PARENT_DEATH):
+                    continue
+                self._ask(number)
+                if number != _PARENT_DEATH and self._is_second():
+                    os.write(2, f"ended at once by a second signal, {signal.Signals(number).name}\n".encode())
+                    os._exit(128 + number)
+            if self._processes > 1 and self._signal is not None and not is_told:
+                is_told = True
+                with suppress(OSError):
+                    self._note(self._rank).write_text(self._signal)
+        os.close(read_end)
+
+    def _is_second(self) -> bool:
+        return not self._is_settled and self.seconds_since_asked > SAME_REQUEST_SECONDS
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the launcher dies, so that no worker is left behind (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6", use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+    """Ask for a signal when the launcher dies, so that no worker is left behind.
+
+    Only where there is a launcher: a run that a shell started with ``nohup`` outlives that shell.
+    """
+    if "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ:
+        end_with_parent(_PARENT_DEATH)

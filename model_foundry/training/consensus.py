@@ -1,0 +1,80 @@
+"""What the processes of a run agree on around an update: what it shows, whether it is sound, requests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from model_foundry.objective import Batch
+from model_foundry.training.stopping import StopRequest
+from model_foundry.training.watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes know before they compute an update."""
+
+    exposure: list[int]
+    """Targets, words, bytes and documents, over all processes."""
+
+    stop_reason: str | None
+    """Why to stop after it, where any process was asked to."""
+
+    wants_checkpoint: bool
+    """Whether a person asked for a checkpoint after it."""
+
+
+class Consensus:
+    """Sums over the processes; with one process nothing is sent.
+
+    Args:
+        accelerator: The run's.
+        stop: What this process was asked for.
+        watchdog: Is told when this process waits for the others.
+    """
+
+    def __init__(self, accelerator: Accelerator, stop: StopRequest, watchdog: Watchdog) -> None:
+        self._accelerator = accelerator
+        self._stop = stop
+        self._watchdog = watchdog
+
+    def on_batches(self, micro_batches: list[Batch]) -> Agreed:
+        """Sum what an update shows; with it travels what any process was asked for."""
+        reason, wants_checkpoint = self._stop.reason, self._stop.wants_checkpoint
+        mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
+        if self._accelerator.num_processes == 1:
+            return Agreed(mine.tolist(), reason, wants_checkpoint)
+        asked = torch.tensor([reason is not None, wants_checkpoint], dtype=mine.dtype, device=mine.device)
+        *exposure, stops, saves = self._sum(torch.cat([mine, asked]), "update").tolist()
+        return Agreed(exposure, self._reason(reason, bool(stops)), bool(saves))
+
+    def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> tuple[float, bool]:
+        """Sum the loss; it is sound where every process's loss and gradient are finite."""
+        if self._accelerator.num_processes == 1:
+            total = float(nats)
+            return total, math.isfinite(total) and math.isfinite(grad_norm)
+        # A number times 0 is 0 where it is finite, and not a number where it is not: so one sum tells all.
+        mine = torch.stack([nats, torch.tensor(grad_norm * 0, dtype=nats.dtype, device=nats.device)])
+        total, zero = self._sum(mine, "update").tolist()
+        return total, math.isfinite(total) and zero == 0
+
+    def on_stopping(self) -> str | None:
+        """Return why to stop, where any process was asked to; called by all of them between two updates."""
+        reason = self._stop.reason
+        if self._accelerator.num_processes == 1:
+            return reason
+        asked = torch.tensor([reason is not None], dtype=torch.int64, device=self._accelerator.device)
+        return self._reason(reason, bool(self._sum(asked, "boundary")))
+
+    def _sum(self, mine: torch.Tensor, doing: str) -> torch.Tensor:
+        self._watchdog.beat(doing, waits=True)
+        summed: torch.Tensor = self._accelerator.reduce(mine, "sum")
+        self._watchdog.beat(doing)
+        return summed
+
+    @staticmethod
+    def _reason(mine: str | None, is_asked: bool) -> str | None:
+        return (mine or "a request to another process") if is_asked else None

@@ -1,0 +1,49 @@
+"""A run under its watchdog: what ends it is told, by this process or of another one that was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
+
+from model_foundry.training.peers import as_told_by_peers
+from model_foundry.training.stopping import StopRequest
+from model_foundry.training.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from model_foundry.trainer import Trainer
+
+
+def watch(trainer: Trainer, accelerator: Accelerator, stop: StopRequest) -> Watchdog:
+    """Return the watchdog of this process; it begins to watch with ``watched``."""
+    rank = accelerator.process_index
+    return Watchdog(
+        trainer.run.control,
+        trainer.run.logs / f"rank{rank}.stacks.txt",
+        rank=rank,
+        processes=accelerator.num_processes,
+        timeout=trainer.config.training.hang_timeout,
+        tell=trainer.tell if accelerator.is_main_process else lambda error: None,
+        stop=stop,
+    )
+
+
+@contextmanager
+def watched(watchdog: Watchdog, trainer: Trainer) -> Iterator[None]:
+    """Watch what is done in this context.
+
+    Raises:
+        ResourceError: ``peer_lost``, naming the rank, where it fails because another process is gone.
+    """
+    watchdog.start()
+    try:
+        yield
+    except BaseException as error:
+        lost = as_told_by_peers(error, watchdog, trainer.run.status().get("last_good_checkpoint"))
+        watchdog.stop(lost or error)
+        if lost is not None:
+            raise lost from error
+        raise
+    watchdog.stop()
