@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
 
+from model_foundry.errors import Preempted
 from model_foundry.training.peers import as_told_by_peers
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
@@ -40,6 +41,9 @@ def watched(watchdog: Watchdog, trainer: Trainer) -> Iterator[None]:
     watchdog.start()
     try:
         yield
+    except Preempted:
+        watchdog.stop()
+        raise
     except BaseException as error:
         lost = as_told_by_peers(error, watchdog, trainer.run.status().get("last_good_checkpoint"))
         watchdog.stop(lost or error)

@@ -49,7 +49,7 @@ class Consensus:
             return Agreed(mine.tolist(), reason, wants_checkpoint)
         asked = torch.tensor([reason is not None, wants_checkpoint], dtype=mine.dtype, device=mine.device)
         *exposure, stops, saves = self._sum(torch.cat([mine, asked]), "update").tolist()
-        return Agreed(exposure, self._reason(reason, bool(stops)), bool(saves))
+        return Agreed(exposure, self._stop.reason_anywhere if stops else None, bool(saves))
 
     def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> tuple[float, bool]:
         """Sum the loss; it is sound where every process's loss and gradient are finite."""
@@ -67,14 +67,10 @@ class Consensus:
         if self._accelerator.num_processes == 1:
             return reason
         asked = torch.tensor([reason is not None], dtype=torch.int64, device=self._accelerator.device)
-        return self._reason(reason, bool(self._sum(asked, "boundary")))
+        return self._stop.reason_anywhere if self._sum(asked, "boundary") else None
 
     def _sum(self, mine: torch.Tensor, doing: str) -> torch.Tensor:
         self._watchdog.beat(doing, waits=True)
         summed: torch.Tensor = self._accelerator.reduce(mine, "sum")
         self._watchdog.beat(doing)
         return summed
-
-    @staticmethod
-    def _reason(mine: str | None, is_asked: bool) -> str | None:
-        return (mine or "a request to another process") if is_asked else None

@@ -132,7 +132,7 @@ class TrainingLoop:
             is_last, is_new = self.state.updates >= self.updates, self.state.updates != resumed_at
             is_end = is_last or self.state.updates == self.stop_at
             if stop_reason is None and (is_new or self.unmeasured) and not self.measure_if_due(is_last):
-                stop_reason = self.stop.reason or "a request to another process"
+                stop_reason = self.stop.reason_anywhere
             if stop_reason is not None and self.state.updates == began_at:
                 raise self.stop.obey(stop_reason, "before the first update; there was nothing to save.")
             if is_new:
@@ -157,6 +157,7 @@ class TrainingLoop:
         due = self.unmeasured or self.due.evaluation(self.before, self.state, is_last)
         if not due:
             return True
+        self.watchdog.beat("evaluation", update=self.state.updates)
         self.model.eval()
         with torch.no_grad():
             is_done = self.evaluate(self.state, due)
@@ -172,7 +173,7 @@ class TrainingLoop:
         if not (milestone or rolling or must):
             return
         resumable = must or rolling or self.due.resumable_milestone.falls_on(before, now)
-        self.watchdog.beat("save")
+        self.watchdog.beat("save", update=now.updates)
         self.metrics.sync()
         milestone = milestone or now.updates >= self.updates
         flags = {"resumable": resumable, "milestone": milestone, "must": must}
@@ -267,7 +268,7 @@ class TrainingLoop:
             "words": self.state.words,
             "bytes": self.state.bytes,
             "documents": self.state.documents,
-            "epoch": self.state.attempt / self.updates_per_epoch,
+            "epoch": (attempt.number + 1) / self.updates_per_epoch,
             "loss": total / max(1, exposure[0]),
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,

@@ -94,6 +94,17 @@ class StopRequest:
         return self.reason is not None or any(note.exists() for note in others)
 
     @property
+    def reason_anywhere(self) -> str:
+        """Why the group was asked to stop, once it is agreed that it was."""
+        if self.reason is not None:
+            return self.reason
+        for rank in range(self._processes):
+            with suppress(OSError):
+                if signal_name := self._note(rank).read_text():
+                    return f"{signal_name} to rank {rank}"
+        return "a request to another process"
+
+    @property
     def wants_checkpoint(self) -> bool:
         """Whether a person put a file ``checkpoint`` into the control folder."""
         return (self._control / "checkpoint").exists()

@@ -82,7 +82,7 @@ class Watchdog:
         """End the watch.
 
         Args:
-            error: What this process ends in; the others find it in its file. Without one the file goes.
+            error: What this process fails with; the others find it in its file. Without one the file goes.
         """
         self._leave.set()
         if self._thread is not None:
@@ -148,23 +148,22 @@ class Watchdog:
         if self._stop.seconds_since_asked > GRACE_SECONDS and not self._has_warned:
             self._has_warned = True
             log.warning(
-                "asked to stop %.0f s ago and still in the %s of update %d. Launchers kill soon: torchrun "
-                "after 30 s, unless PET_SHUTDOWN_TIMEOUT says otherwise.",
+                "asked to stop %.0f s ago and still in %s. Launchers kill soon: torchrun after 30 s, unless "
+                "PET_SHUTDOWN_TIMEOUT says otherwise.",
                 GRACE_SECONDS,
-                self._doing,
-                self._update + 1,
+                _where(self._doing, self._update),
             )
 
     def _end(self) -> None:
         threading.Timer(_TELLING_SECONDS, os._exit, (1,)).start()  # where the disk is what hangs
-        state = f"{self._doing} of update {self._update + 1}"
-        text = f"no progress for {self._timeout:.0f} s (training.hang_timeout) in the {state}"
+        where = _where(self._doing, self._update)
+        text = f"no progress for {self._timeout:.0f} s (training.hang_timeout) in {where}"
         if self._waits:
             text += f", waiting for the other processes: {self.suspects()}"
         error = ResourceError(
             f"{text}. The stacks are in {self._stacks}. Use --resume-from latest to go on.", reason="hang"
         )
-        self._ended, self._is_witness = f"hang: {state}", self._waits
+        self._ended, self._is_witness = f"a hang in {where}", self._waits
         with suppress(OSError):
             self._write()
             with self._stacks.open("w") as file:
@@ -219,15 +218,21 @@ def _ended(facts: dict[str, Any] | None) -> str | None:
         is_gone = psutil.Process(facts["pid"]).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         is_gone = True
-    where = f"{facts['doing']} of update {facts['update'] + 1}"
-    return f"({_who(facts)}) ended without a word in the {where}: killed?" if is_gone else None
+    where = _where(facts["doing"], facts["update"])
+    return (
+        f"({_who(facts)}) ended without a word, as if killed; last heard of in {where}" if is_gone else None
+    )
 
 
 def _busy(facts: dict[str, Any] | None) -> str | None:
     if facts is None or facts["waits"]:
         return None
-    where = f"{facts['doing']} of update {facts['update'] + 1}"
-    return f"({_who(facts)}) is alive, in the {where} for {facts['idle_seconds']:.0f} s without progress"
+    where = _where(facts["doing"], facts["update"])
+    return f"({_who(facts)}) is alive, in {where} for {facts['idle_seconds']:.0f} s without progress"
+
+
+def _where(doing: str, update: int) -> str:
+    return f"update {update + 1}" if doing == "update" else f"the {doing} after update {update}"
 
 
 def _who(facts: dict[str, Any]) -> str:
