@@ -26,6 +26,7 @@ from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.windows import Windows
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
+from model_foundry.logs import tell
 from model_foundry.measuring import Measuring, what_is_due
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
@@ -89,7 +90,7 @@ def run_pipeline(
     Returns:
         The clock after the last update.
     """
-    say: Callable[[str], None] = (lambda text: print(text, flush=True)) if is_main else (lambda text: None)
+    say: Callable[[str], None] = tell if is_main else lambda text: None
     loop = build_loop(trainer, checkpoint, stop, is_main=is_main, say=say)
     with watched(loop.watchdog, trainer):
         loop.progress.start()
@@ -97,6 +98,7 @@ def run_pipeline(
             final = loop.run()
         finally:
             loop.close()
+    reach("goodbye")
     for line in goodbye(trainer, loop.evaluate.last_lines()):
         say(line)
     return final
@@ -259,7 +261,7 @@ def _prepare(
 
     def show(stage: str, share: float) -> None:
         nonlocal last
-        reach("prepare")
+        reach(f"prepare.{stage.split()[0]}")
         look()
         if stage != last:
             say(f"preparing: {stage} ...")

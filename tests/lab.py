@@ -86,6 +86,21 @@ class Lab:
         The processes are forked from this one, which has the libraries loaded: seconds less each.
         ``memory_bytes`` is what each may take beyond what it has at its start.
         """
+        return self.wait(
+            self.begin(
+                *arguments, processes=processes, failpoint=failpoint, recipe=recipe, memory_bytes=memory_bytes
+            )
+        )
+
+    def begin(
+        self,
+        *arguments: str,
+        processes: int = 1,
+        failpoint: str = "",
+        recipe: str = "recipe.yaml",
+        memory_bytes: int | None = None,
+    ) -> list[int]:
+        """Fork the processes of a run and return their ids at once; ``wait`` for them."""
         port = str(_free_port())
         outputs = [self.folder / f".output-{rank}" for rank in range(processes)]
         children = []
@@ -95,7 +110,12 @@ class Lab:
                 environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
                 environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(processes)}
             children.append(_fork([recipe, *arguments], self.folder, environment, outputs[rank], memory_bytes))
+        return children
+
+    def wait(self, children: list[int]) -> tuple[int, str]:
+        """Wait for forked processes; return the first exit status that is not 0, and what they printed."""
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        outputs = [self.folder / f".output-{rank}" for rank in range(len(children))]
         output = "".join(path.read_text(errors="replace") for path in outputs)
         return next((status for status in statuses if status), 0), output
 

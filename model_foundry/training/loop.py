@@ -225,6 +225,7 @@ class TrainingLoop:
             torch.manual_seed(
                 derive_seed(self.dropout_seed, "dropout", number, index, self.accelerator.process_index)
             )
+            reach(f"update.{self.state.updates + 1}.{index}")
             is_final = index == len(micro_batches) - 1
             with nullcontext() if is_final else self.accelerator.no_sync(self.model):
                 loss = self.objective.loss(self.model, batch)
