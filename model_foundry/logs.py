@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 _FILE_BYTES = 10_000_000
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"  # UTC, as in all records of a run
+
+log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
@@ -21,7 +26,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON: time, level, logger, message and traceback where there is one."""
         line = {
-            "time": self.formatTime(record),
+            "time": self.formatTime(record, self.datefmt),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -31,16 +36,37 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class LogFile(RotatingFileHandler):
+    """A log that a full disk silences: what is wrong with the disk is told by what needs it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over a line that cannot be written; logging's own way is a traceback on the screen."""
+
+    def close(self) -> None:
+        """Close the file, with or without its last lines."""
+        try:
+            super().close()
+        except OSError:
+            super().close()  # the lines are given up by now, and the file is let go
+
+
+def tell(text: str) -> None:
+    """Show a line to the person and keep it in the log; a screen that is gone does not end a run."""
+    log.info("%s", text)
+    with suppress(OSError, ValueError):  # the pipe was closed, or standard output was
+        print(text, flush=True)
+
+
 def start_logging(folder: Path, *, rank: int, json_lines: bool) -> None:
     """Send the package's log to ``folder/rank<N>.log``, and warnings to the console of the main process."""
     root = logging.getLogger("model_foundry")
     stop_logging()
     root.setLevel(logging.DEBUG)
     root.propagate = False
-    file = RotatingFileHandler(
-        folder / f"rank{rank}.log", maxBytes=_FILE_BYTES, backupCount=3, encoding="utf-8"
-    )
-    file.setFormatter(JsonLines() if json_lines else logging.Formatter(_FORMAT))
+    file = LogFile(folder / f"rank{rank}.log", maxBytes=_FILE_BYTES, backupCount=3, encoding="utf-8")
+    formatter = JsonLines(datefmt=_TIME) if json_lines else logging.Formatter(_FORMAT, _TIME)
+    formatter.converter = time.gmtime
+    file.setFormatter(formatter)
     root.addHandler(file)
     # Accelerate tells at every save that tied weights are stored once, which is what is wanted.
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)

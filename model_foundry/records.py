@@ -88,7 +88,8 @@ def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -
     device = accelerator.device.type
     where = f"{plan.processes} x {device}" if plan.processes > 1 else device
     if device == "cpu":
-        where += f" ({torch.get_num_threads()} threads)"
+        threads = torch.get_num_threads()
+        where += f" ({threads} thread{'s' if threads > 1 else ''})"
     corpus, model = plan.corpus, plan.model
     lines = [
         f"{config.run_name} · {where} · {config.training.precision} · seed {config.seed}",

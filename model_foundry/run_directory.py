@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +16,8 @@ from typing import IO, Any
 
 from model_foundry.errors import RunDirectoryError
 from model_foundry.manifest import write_atomically
+
+log = logging.getLogger(__name__)
 
 _RECORDS = (
     "recipe.yaml", "recipe.resolved.yaml", "overrides.txt", "command.txt", "environment.json", "plan.json",
@@ -195,7 +198,8 @@ class RunDirectory:
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append one line to ``events.jsonl``."""
+        """Append one line to ``events.jsonl``, and say it in the log."""
+        log.info("%s %s", kind, json.dumps(facts, ensure_ascii=False) if facts else "")
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": kind, **facts, "time": now()}, ensure_ascii=False) + "\n")
 

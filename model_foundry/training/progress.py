@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from model_foundry.logs import tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
 _PLAIN_SECONDS = 10.0
+log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -60,16 +64,19 @@ class Progress:
         now = time.monotonic()
         if now - self._last_plain >= _PLAIN_SECONDS or line["update"] in (1, self._updates):
             self._last_plain = now
-            print(f"update {line['update']}/{self._updates}  {facts}", flush=True)
+            tell(f"update {line['update']}/{self._updates}  {facts}")
 
     def say(self, text: str) -> None:
         """Print a line of its own, above the live one."""
         if not self._is_shown:
             return
+        # What an untrained model writes may hold control characters, and a terminal would obey them.
+        visible = "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
         if self._rich is not None:
-            self._rich.console.print(text, markup=False, highlight=False)
+            log.info("%s", visible)
+            self._rich.console.print(visible, markup=False, highlight=False)
         else:
-            print(text, flush=True)
+            tell(visible)
 
     def stop(self) -> None:
         """Leave the last state on the screen."""

@@ -318,11 +318,11 @@ def test_latest_of_a_run_that_is_not_there_begins_and_says_so(lab):
 
 @pytest.fixture
 def small_disk(lab: Lab) -> Iterator[Path]:
-    """A disk of 256 KiB in the lab."""
+    """A disk of 3 MiB in the lab."""
     disk = lab.folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
@@ -357,16 +357,50 @@ def test_a_disk_that_is_full_from_the_start_is_named_and_left_as_it_was(lab, sma
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
-def test_a_disk_that_fills_up_while_training_keeps_the_last_good_checkpoint(lab, small_disk):
-    command = ["--run-dir=disk/run", "checkpoints={rolling: 1 updates, keep_resumable: 99}"]
+BALLAST = """\
+import os
+from pathlib import Path
 
-    message = refused(lab, *command, status=1)
+from model_foundry.evaluation import Evaluator
 
-    good = sorted(path.name for path in (small_disk / "run/checkpoints").iterdir())
-    assert good
-    require_pattern(rf"disk/run/checkpoints.*Last good checkpoint: {good[-1]}", message)
-    assert all(name.startswith("checkpoint-") for name in good)
-    assert lab.status("disk/run")["last_good_checkpoint"] == good[-1]
+
+class Ballast(Evaluator):
+    '''Somebody else, who fills the disk while a run trains.'''
+
+    leave: int
+
+    def evaluate(self, subject, folders):
+        disk = Path("disk")
+        if (disk / "run/checkpoints/checkpoint-5").exists():
+            state = os.statvfs(disk)
+            (disk / "ballast").write_bytes(b"x" * (state.f_bavail * state.f_frsize - self.leave))
+        return {"done": 1.0}
+"""
+
+
+@pytest.mark.parametrize("leave", [0, 20_000, 100_000])
+def test_a_disk_that_fills_up_while_training_keeps_the_last_good_checkpoint(
+    lab, small_disk, leave, monkeypatch
+):
+    (lab.folder / f"lab_{leave}").mkdir()
+    (lab.folder / f"lab_{leave}" / "ballast.py").write_text(BALLAST)
+    monkeypatch.syspath_prepend(lab.folder)
+    filler = f"evaluation=[{{type: lab_{leave}.ballast, leave: {leave}, every: 10 updates}}]"
+
+    message = refused(lab, "--run-dir=disk/run", "--allow-custom-code", filler, status=1)
+
+    require_pattern("disk/run.*(No space left on device|bytes and .* are free)", message)
+    if leave:  # else there is no room to say so
+        require_status(lab, message, 1, "io_error", "disk/run")
+        assert "checkpoint-5" in message
+        assert lab.status("disk/run")["last_good_checkpoint"] == "checkpoint-5"
+    kept = sorted(path.name for path in (small_disk / "run/checkpoints").glob("*checkpoint-*"))
+    assert kept == ["checkpoint-0", "checkpoint-5"]
+
+    (small_disk / "ballast").unlink()
+    lab.run("--run-dir=disk/run", "--resume-from=latest", "evaluation=[]")
+    lab.run("--run-dir=straight", "evaluation=[]")
+    assert lab.weights("disk/run") == lab.weights("straight")
 
 
 def test_a_read_only_disk_is_named(lab, small_disk):
