@@ -75,7 +75,9 @@ def main(settings_file: str) -> None:
         draw = np.random.default_rng(1)
         while True:
             starts = draw.integers(0, len(tokens) - context - 1, rows)
-            window = torch.from_numpy(np.stack([tokens[s : s + context + 1] for s in starts]).astype(np.int64))
+            window = torch.from_numpy(
+                np.stack([tokens[s : s + context + 1] for s in starts]).astype(np.int64)
+            )
             yield window[:, :-1], window[:, 1:]
 
     train(model, optimizer, batches(), updates=range(1), total=100, peak=1e-3)

@@ -67,7 +67,9 @@ def our_loop(size: dict[str, int], folder: Path) -> Any:
     file.write_text(recipe(size, folder))
     trainer = Trainer(load_recipe(file), folder)
     trainer.run.open(resume=False)
-    return build_loop(trainer, None, StopRequest(trainer.run.control, None), is_main=True, say=lambda text: None)
+    return build_loop(
+        trainer, None, StopRequest(trainer.run.control, None), is_main=True, say=lambda text: None
+    )
 
 
 def random_batches(size: dict[str, int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

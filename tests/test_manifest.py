@@ -29,7 +29,10 @@ def test_a_manifest_lists_every_file_and_holds(folder):
     manifest = verify_manifest(folder)
 
     assert manifest["updates"] == 7
-    assert {name: facts["size"] for name, facts in manifest["files"].items()} == {"a.txt": 5, "deep/b.bin": 200}
+    assert {name: facts["size"] for name, facts in manifest["files"].items()} == {
+        "a.txt": 5,
+        "deep/b.bin": 200,
+    }
 
 
 def test_every_single_flipped_bit_is_found(folder):
@@ -49,9 +52,15 @@ def test_every_single_flipped_bit_is_found(folder):
         (lambda f: (f / "new").write_text(""), "new is not listed in the manifest"),
         (lambda f: (f / "a.txt").write_text("alph"), r"a\.txt has 4 bytes, and the manifest says 5"),
         (lambda f: (f / "a.txt").write_text(""), r"a\.txt has 0 bytes"),
-        (lambda f: ((f / "a.txt").unlink(), os.mkfifo(f / "a.txt")), r"a\.txt is neither a file nor a folder"),
+        (
+            lambda f: ((f / "a.txt").unlink(), os.mkfifo(f / "a.txt")),
+            r"a\.txt is neither a file nor a folder",
+        ),
         (lambda f: ((f / "a.txt").unlink(), (f / "a.txt").symlink_to("/etc/hosts")), r"a\.txt is neither"),
-        (lambda f: ((f / "a.txt").unlink(), (f / "a.txt").mkdir()), r"a\.txt is listed in the manifest but missing"),
+        (
+            lambda f: ((f / "a.txt").unlink(), (f / "a.txt").mkdir()),
+            r"a\.txt is listed in the manifest but missing",
+        ),
         (lambda f: (f / MANIFEST_NAME).unlink(), "is missing: it was never completed"),
         (lambda f: (f / MANIFEST_NAME).write_text("{"), r"cannot be read \(JSONDecodeError\)"),
         (lambda f: (f / MANIFEST_NAME).write_text("[]"), r"cannot be read \(TypeError\)|cannot be read"),

@@ -28,7 +28,9 @@ def test_an_existing_run_needs_a_resume(tmp_path):
     run.write_text("recipe.yaml", "name: x\n")
     run.close()
 
-    with pytest.raises(RunDirectoryError, match=r"holds a run already\. Continue it with --resume-from latest"):
+    with pytest.raises(
+        RunDirectoryError, match=r"holds a run already\. Continue it with --resume-from latest"
+    ):
         RunDirectory(tmp_path).open(resume=False)
     again = RunDirectory(tmp_path)
     again.open(resume=True)
@@ -38,7 +40,9 @@ def test_an_existing_run_needs_a_resume(tmp_path):
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
 
-    with pytest.raises(RunDirectoryError, match="exists and is not a run. Name another folder with --run-dir"):
+    with pytest.raises(
+        RunDirectoryError, match="exists and is not a run. Name another folder with --run-dir"
+    ):
         RunDirectory(tmp_path).open(resume=False)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -49,7 +53,9 @@ def test_a_second_process_is_refused_by_name_until_the_first_is_killed(tmp_path)
         "import sys, time; from pathlib import Path; from model_foundry.run_directory import RunDirectory\n"
         "run = RunDirectory(Path(sys.argv[1])); run.open(resume=True); print('locked', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
 
@@ -82,7 +88,12 @@ def test_the_status_keeps_what_is_not_replaced(tmp_path):
 
     status = json.loads((tmp_path / "status.json").read_text())
 
-    assert (status["state"], status["run_id"], status["update"], status["exit_code"]) == ("finished", "abc", 3, 0)
+    assert (status["state"], status["run_id"], status["update"], status["exit_code"]) == (
+        "finished",
+        "abc",
+        3,
+        0,
+    )
     assert run.run_id() == "abc"
 
 

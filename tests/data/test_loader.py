@@ -22,7 +22,9 @@ def positions_per_update(course: Course, updates: int, micro: int, processes: in
         count = rounds(len(course.span(update)), micro, processes) * processes
         shown.append([p for _ in range(count) for p in next(slots) if p != PADDING])
     assert next(slots, None) is None
-    assert len(sampler) == sum(rounds(len(course.span(u)), micro, processes) * processes for u in range(updates))
+    assert len(sampler) == sum(
+        rounds(len(course.span(u)), micro, processes) * processes for u in range(updates)
+    )
     return shown
 
 
@@ -47,7 +49,9 @@ def test_each_epoch_shows_every_window_of_every_source_once(stream_of):
 
     for epoch in (0, 1):
         first = epoch * course.updates_per_epoch
-        places = [course.place(p) for u in range(first, first + course.updates_per_epoch) for p in course.span(u)]
+        places = [
+            course.place(p) for u in range(first, first + course.updates_per_epoch) for p in course.span(u)
+        ]
         assert sorted((place.source, place.window) for place in places) == [
             *((0, window) for window in range(5)),
             *((1, window) for window in range(2)),

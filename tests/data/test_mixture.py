@@ -92,13 +92,18 @@ def test_a_limit_holds_over_all_stages():
 
 
 def test_a_run_that_no_source_may_fill_is_refused():
-    with pytest.raises(RecipeError, match=r"needs more than max_epochs allows of a, b\. Shorten training\.duration"):
+    with pytest.raises(
+        RecipeError, match=r"needs more than max_epochs allows of a, b\. Shorten training\.duration"
+    ):
         capped_stages([Stage(1000, weights("1", "1"))], [100, 100], [2.0, 3.0], ["a", "b"])
 
 
 @pytest.fixture
 def course(stream_of) -> MixtureCourse:
-    windows = [Windows(stream_of([81], name="a"), 4, "concatenate"), Windows(stream_of([41], name="b"), 4, "concatenate")]
+    windows = [
+        Windows(stream_of([81], name="a"), 4, "concatenate"),
+        Windows(stream_of([41], name="b"), 4, "concatenate"),
+    ]
     stages = [Stage(20, weights("0.5", "0.5")), Stage(40, weights("0.9", "0.1"))]
     return MixtureCourse(windows, stages, seed=4, mode="shuffle_each_epoch", batch_size=5)
 

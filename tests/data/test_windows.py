@@ -15,16 +15,24 @@ def targets_of(windows: Windows) -> Counter[int]:
     counted: Counter[int] = Counter()
     for window in range(windows.count):
         start, stop = windows.span(window)
-        first_of_documents = set(windows.boundaries(start, stop).tolist()) if windows.documents == "isolate" else set()
+        first_of_documents = (
+            set(windows.boundaries(start, stop).tolist()) if windows.documents == "isolate" else set()
+        )
         counted.update(token for token in range(start + 1, stop) if token not in first_of_documents)
     return counted
 
 
 @pytest.mark.parametrize("mode", MODES)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), context=st.integers(1, 17), number=st.integers())
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    context=st.integers(1, 17),
+    number=st.integers(),
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_token_after_the_first_is_a_target_exactly_once(mode, lengths, context, number, stream_of):
-    windows = Windows(stream_of(lengths, name=f"{mode}{number}{context}{len(lengths)}{hash(tuple(lengths))}"), context, mode)
+    windows = Windows(
+        stream_of(lengths, name=f"{mode}{number}{context}{len(lengths)}{hash(tuple(lengths))}"), context, mode
+    )
     starts = {sum(lengths[:index]) for index in range(len(lengths))}
     firsts = {0} if mode == "concatenate" else starts
 
@@ -44,7 +52,11 @@ def test_an_epoch_of_windows_adds_up_to_the_corpus(mode, stream_of):
     targets, words, bytes_, documents = total.tolist()
     assert targets == windows.num_targets
     if mode == "pad":  # a document of one token has no target, so no row shows it
-        assert (words, bytes_, documents) == (stream.num_words - 0, stream.num_bytes - 3, stream.num_documents - 1)
+        assert (words, bytes_, documents) == (
+            stream.num_words - 0,
+            stream.num_bytes - 3,
+            stream.num_documents - 1,
+        )
     else:
         assert (words, bytes_, documents) == (stream.num_words, stream.num_bytes, stream.num_documents)
 

@@ -31,7 +31,9 @@ def test_isolation_is_refused_where_it_cannot_be_kept(lab):
 
 
 def test_a_mixture_in_stages_trains_and_resumes_exactly(lab):
-    (lab.folder / "more.txt").write_text("\n".join(f"line {number} of the second source" for number in range(90)))
+    (lab.folder / "more.txt").write_text(
+        "\n".join(f"line {number} of the second source" for number in range(90))
+    )
     arguments = [
         'corpus.sources=[{type: text_files, path: "texts/*.txt"}, {type: text_files, path: more.txt, document: line}]',
         "data.mixture={stages: [{duration: 8 updates, weights: [0.75, 0.25]}, {weights: [0.5, 0.5]}]}",
@@ -51,7 +53,12 @@ def test_a_mixture_in_stages_trains_and_resumes_exactly(lab):
 
 def test_an_explicit_order_shows_the_windows_that_the_file_names(lab):
     (lab.folder / "order.txt").write_text("5\n3\n5\n0\n")
-    arguments = ["data.order=explicit", "data.order_file=order.txt", "training.duration=2 epochs", "training.batch_size=2"]
+    arguments = [
+        "data.order=explicit",
+        "data.order_file=order.txt",
+        "training.duration=2 epochs",
+        "training.batch_size=2",
+    ]
 
     lab.run("--run-dir=explicit", *arguments)
 

@@ -31,14 +31,20 @@ def pairwise() -> list[tuple[str, ...]]:
     missing = {(a, cell[a], b, cell[b]) for cell in all_cells() for a, b in combinations(names, 2)}
     chosen = []
     while missing:
-        best = max(all_cells(), key=lambda cell: sum((a, cell[a], b, cell[b]) in missing for a, b in combinations(names, 2)))
+        best = max(
+            all_cells(),
+            key=lambda cell: sum((a, cell[a], b, cell[b]) in missing for a, b in combinations(names, 2)),
+        )
         missing -= {(a, best[a], b, best[b]) for a, b in combinations(names, 2)}
         chosen.append(best)
     return chosen
 
 
 CHOSEN = pairwise()
-CELLS = [pytest.param(cell, marks=() if cell in CHOSEN else pytest.mark.nightly, id="-".join(cell)) for cell in all_cells()]
+CELLS = [
+    pytest.param(cell, marks=() if cell in CHOSEN else pytest.mark.nightly, id="-".join(cell))
+    for cell in all_cells()
+]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")

@@ -21,7 +21,9 @@ def test_a_model_that_carries_a_state_is_refused():
     torch.manual_seed(0)
     model = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
 
-    with pytest.raises(RecipeError, match="isolate cannot be kept by MambaForCausalLM: a document's logits move by"):
+    with pytest.raises(
+        RecipeError, match="isolate cannot be kept by MambaForCausalLM: a document's logits move by"
+    ):
         require_isolation(model, vocabulary_size=50, context=32)
 
 
