@@ -1,7 +1,7 @@
 """A plain PyTorch training loop with our settings, and nothing else: what overhead is measured against.
 
-Same model, same batches, same optimizer, same allocator setting and loss. As a script it trains from token files that
-``overhead.py`` has written, and reports when its first update is done.
+Same model, same batches, same optimizer, same allocator setting and loss. As a script it trains from
+token files that ``overhead.py`` has written, and reports when its first update is done.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python -m benchmarks.overhead [--quick]
 
-Both train the same model on batches of the same shape with the same optimizer in one process, in turns; what counts
-is the median of the ratios of neighbouring turns. Start-up is measured in processes of their own, in turns as well.
+Both train the same model on batches of the same shape with the same optimizer in one process, in turns;
+what counts is the median of the ratios of neighbouring turns. Start-up is measured in processes of their
+own, in turns as well.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def random_batches(size: dict[str, int]) -> Iterator[tuple[torch.Tensor, torch.T
 
 
 def throughput(name: str, *, rounds: int, seconds: float) -> dict[str, float]:
-    """Return the median ratio of our tokens a second to the bare loop's, and the share of time spent fetching."""
+    """Return our tokens a second over the bare loop's (medians), and the share of time spent fetching."""
     size = SIZES[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -2,8 +2,8 @@
 
 ``MODEL_FOUNDRY_FAILPOINT="update.13=kill"`` kills the process when it reaches update 13;
 ``publish.rename=errno:28`` makes that step raise ENOSPC; ``save.state=signal:SIGTERM`` and
-``update.3=sleep:60`` do what they say; ``nonfinite.loss.7=on`` is for whoever asks ``is_active``; ``@1`` behind a
-name limits it to one rank. Unset, as always outside tests, nothing happens.
+``update.3=sleep:60`` do what they say; ``nonfinite.loss.7=on`` is for whoever asks ``is_active``; ``@1``
+behind a name limits it to one rank. Unset, as always outside tests, nothing happens.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def fsync_path(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file so that readers, and a power cut, see the old text or the new one, never a part."""
+    """Replace a small file so that readers, and a power cut, leave the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -143,7 +143,9 @@ def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, 
     listed = manifest["files"]
     for name in sorted(found ^ set(listed)):
         raise ManifestError(
-            f"{name} is {'not listed in the manifest' if name in found else 'listed in the manifest but missing'}"
+            f"{name} is not listed in the manifest"
+            if name in found
+            else f"{name} is listed in the manifest but missing"
         )
     for name, facts in listed.items():
         size = (folder / name).stat().st_size

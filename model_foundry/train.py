@@ -88,9 +88,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
         _tell(error)
         status = error.exit_status
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or multiprocessing.active_children():
-        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the interpreter), and
-        # the shutdown would wait for a worker that is stuck. So these flush and leave without it; the workers go
-        # with their parent.
+        # A gloo run that succeeded may abort while Python shuts down (a callback outlives the
+        # interpreter), and the shutdown would wait for a worker that is stuck. So these flush and leave
+        # without it; the workers go with their parent.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

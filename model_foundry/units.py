@@ -23,7 +23,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 Unit = Literal["updates", "tokens", "words", "bytes", "documents", "epochs", "%"]
 
 _MULTIPLIERS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_NUMBER = re.compile(  # no leading zeros: 0777 may be meant as octal; commas only between thousands: 1,5 is no number
+# No leading zeros: 0777 may be meant as octal. Commas only between thousands: 1,5 is no number.
+_NUMBER = re.compile(
     r"\s*((?:[1-9][0-9]{0,2}(?:[_,][0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)"
     r"\s*([kKmMbBgGtT]?)(?![a-zA-Z0-9_,.])\s*"
 )

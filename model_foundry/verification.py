@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config.compare import recipe_changes
-from model_foundry.config.load import dump_recipe, load_recipe
+from model_foundry.config.load import dump_recipe, load_recipe_with_sources
 from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.prepared import open_prepared
 from model_foundry.differences import Compared, Difference, compare_checkpoints, compare_metrics
@@ -96,8 +96,7 @@ def verify_run(path: Path, say: Say, *, start: int | None = None, allow_custom_c
             environment={"OMP_NUM_THREADS": str(threads)},
         )
         found = replay.checkpoints / end.name
-        if not found.is_dir():
-            raise ModelFoundryError(f"{title}: the replay failed: {last_words(replay, output)}")
+        _require_newest(replay, last.updates, f"{title}: the replay", output)
         compared = [
             compare_metrics(run.metrics, replay.metrics, after=first.updates, until=last.updates),
             *(_compare_weights(milestone, replay) for milestone in milestones),
@@ -132,17 +131,16 @@ def verify_recipe(
         RecipeError: When the recipe is wrong, or there is no middle.
         ModelFoundryError: When one of the runs failed.
     """
-    config = load_recipe(recipe, overrides, allow_custom_code=allow_custom_code)
-    common = [recipe, *overrides, "tracking=[]", "logging.every=1 updates"]
-    common += ["training.max_time=null"] * (config.training.max_time is not None)
-    common += ["--allow-custom-code"] * allow_custom_code
+    loaded = load_recipe_with_sources(recipe, overrides, allow_custom_code=allow_custom_code)
     with scratch_folder(None) as scratch:
+        common = [_write_recipe(scratch, loaded.config.resolved()), "logging.every=1 updates"]
+        common += [f"--look-in={folder}" for folder in (loaded.path.parent, Path.cwd())]
+        common += ["--allow-custom-code"] * allow_custom_code
         straight, broken = RunDirectory(scratch / "straight"), RunDirectory(scratch / "broken")
         say(f"straight: {updates} updates ...")
         output = train([*common, f"--run-dir={straight.path}", f"--stop-at={updates}"], processes=processes)
-        last = newest(straight)
-        if not straight.status().get("state") == "finished" or last is None:
-            raise ModelFoundryError(f"{recipe}: the straight run failed: {last_words(straight, output)}")
+        last = min(updates, _planned_updates(straight, default=updates))
+        _require_newest(straight, last, f"{recipe}: the straight run", output)
         half = last // 2
         if half == 0:
             raise RecipeError(f"{recipe}: {last} updates have no middle to resume from. Use at least 2.")
@@ -155,15 +153,10 @@ def verify_recipe(
         say(f"broken: {half} updates, killed in the next ...")
         kill = {"MODEL_FOUNDRY_FAILPOINT": f"update.{half + 1}=kill"}
         output = train(again, processes=processes, environment=kill)
-        if newest(broken) != half:
-            raise ModelFoundryError(
-                f"{recipe}: the run to be killed was to leave {checkpoint_name(half)} alone: "
-                f"{last_words(broken, output)}"
-            )
+        _require_newest(broken, half, f"{recipe}: the run to be killed", output)
         say(f"resumed: {last - half} updates ...")
         output = train([*again, "--resume-from=latest"], processes=processes)
-        if newest(broken) != last:
-            raise ModelFoundryError(f"{recipe}: the resumed run failed: {last_words(broken, output)}")
+        _require_newest(broken, last, f"{recipe}: the resumed run", output)
         compared = [
             compare_metrics(straight.metrics, broken.metrics, after=0, until=last),
             *compare_checkpoints(
@@ -171,6 +164,24 @@ def verify_recipe(
             ),
         ]
     return Verdict(f"{recipe}, {last} updates and {half} + kill + resume + {last - half}", tuple(compared))
+
+
+def _write_recipe(folder: Path, recipe: Mapping[str, Any]) -> str:
+    """Write a recipe that trains the same, reports to nobody and has all the time it needs."""
+    path = folder / "verified.yaml"
+    training = {**recipe["training"], "max_time": None}
+    path.write_text(dump_recipe({**recipe, "tracking": [], "training": training}), encoding="utf-8")
+    return str(path)
+
+
+def _planned_updates(run: RunDirectory, *, default: int) -> int:
+    path = run / "plan.json"
+    return int(json.loads(path.read_text(encoding="utf-8"))["updates"]) if path.is_file() else default
+
+
+def _require_newest(run: RunDirectory, updates: int, what: str, output: str) -> None:
+    if newest(run) != updates:
+        raise ModelFoundryError(f"{what} did not end at update {updates}: {last_words(run, output)}")
 
 
 def _resumable_pair(run: RunDirectory, start: int | None) -> tuple[Path, Path, list[Path]]:
@@ -223,7 +234,6 @@ def _replay_arguments(
     run: RunDirectory, replay: RunDirectory, first: Checkpoint, last: Checkpoint
 ) -> list[str]:
     recipe = last.record["recipe"]
-    replay.write_text("replayed.yaml", dump_recipe(recipe))
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     changed = [
         change.key
@@ -231,9 +241,7 @@ def _replay_arguments(
         if change.meaning == "trajectory"
     ]
     return [
-        str(replay / "replayed.yaml"),
-        "tracking=[]",
-        *(["training.max_time=null"] * (recipe["training"]["max_time"] is not None)),
+        _write_recipe(replay.path, recipe),
         *(f"--look-in={folder}" for folder in environment.get("folders", [])),
         *(f"--accept-changes={key}" for key in changed),
         f"--run-dir={replay.path}",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Lab:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, processes: int = 1) -> subprocess.Popen[str]:
-        """Start a run as a user does, in a new interpreter (torchrun for several processes); return at once."""
+        """Start a run as a user does, in a new interpreter (or torchrun); return at once."""
         command = [sys.executable, "-m", "model_foundry.train"]
         if processes > 1:
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -81,7 +81,7 @@ class Lab:
         recipe: str = "recipe.yaml",
         memory_bytes: int | None = None,
     ) -> tuple[int, str]:
-        """Run to whatever end; return the first exit status that is not 0 (minus the signal's number), and output.
+        """Run to whatever end; return the first exit status that is not 0, and the output.
 
         The processes are forked from this one, which has the libraries loaded: seconds less each.
         ``memory_bytes`` is what each may take beyond what it has at its start.
@@ -108,8 +108,14 @@ class Lab:
             environment = {**QUIET, **self.environment, "MODEL_FOUNDRY_FAILPOINT": failpoint}
             if processes > 1:
                 environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-                environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(processes)}
-            children.append(_fork([recipe, *arguments], self.folder, environment, outputs[rank], memory_bytes))
+                environment |= {
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": port,
+                    "LOCAL_WORLD_SIZE": str(processes),
+                }
+            children.append(
+                _fork([recipe, *arguments], self.folder, environment, outputs[rank], memory_bytes)
+            )
         return children
 
     def wait(self, children: list[int]) -> tuple[int, str]:
@@ -127,7 +133,7 @@ class Lab:
         assert max((line["update"] for line in self.metrics(run)), default=0) == update - 1, output
 
     def metrics(self, run: str) -> list[dict[str, float]]:
-        """The lines of ``metrics.jsonl``, without what depends on the clock on the wall; torn lines left out."""
+        """The lines of ``metrics.jsonl`` without what depends on the time of day; torn lines left out."""
         path = self.folder / run / "metrics.jsonl"
         lines = []
         for text in path.read_text().splitlines() if path.exists() else []:
@@ -198,11 +204,11 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, text_corpus: Callable[..., Path]) -> Iterator[Lab]:
+def lab(tmp_path: Path, text_corpus: Callable[..., Path]) -> Lab:
     """A tiny corpus and recipe in a folder of their own."""
     text_corpus(documents=30, words=60)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    yield Lab(tmp_path)
+    return Lab(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
 
     with pytest.raises(
-        RunDirectoryError, match="exists and is not a run. Name another folder with --run-dir"
+        RunDirectoryError, match=r"exists and is not a run\. Name another folder with --run-dir"
     ):
         RunDirectory(tmp_path).open(resume=False)
 
@@ -51,7 +51,8 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
 def test_a_second_process_is_refused_by_name_until_the_first_is_killed(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from model_foundry.run_directory import RunDirectory\n"
-        "run = RunDirectory(Path(sys.argv[1])); run.open(resume=True); print('locked', flush=True); time.sleep(60)"
+        "run = RunDirectory(Path(sys.argv[1])); run.open(resume=True); print('locked', flush=True)\n"
+        "time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True

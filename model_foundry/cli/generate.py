@@ -57,8 +57,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """Return ``path`` where it is a checkpoint or Hugging Face folder, else the newest checkpoint of that
-    run.
+    """Return ``path`` where it is a model's folder, else the newest checkpoint of that run.
 
     Raises:
         CheckpointError: When there is neither.

@@ -80,7 +80,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _refuse(given: dict[str, object], of: str, found: str) -> None:
-    names = [name for name, value in given.items() if value]
+    names = [name for name, value in given.items() if value not in (None, [])]
     if names:
         raise RecipeError(f"verify: {', '.join(names)} goes with {of}, and {found} was given. Leave it out.")
 

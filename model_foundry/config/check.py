@@ -137,7 +137,7 @@ def _mixture(config: ExperimentConfig) -> Iterator[Finding]:
     for index, stage in enumerate(mixture.stages if mixture else []):
         path = ("data", "mixture", "stages", index)
         if stage.weights and (len(stage.weights) != len(sources) or not sum(stage.weights)):
-            text = f"found {len(stage.weights)} weights, expected one for each of {len(sources)} sources, not all 0"
+            text = f"found {len(stage.weights)} weights, expected {len(sources)}, one a source, not all 0"
             yield Finding((*path, "weights"), text, (("corpus", "sources"),))
         if stage.duration is None and mixture is not None and index < len(mixture.stages) - 1:
             yield Finding(path, "found no duration, expected one: only the last stage goes on to the end")

@@ -11,7 +11,8 @@ from model_foundry.errors import CheckpointError
 Meaning = Literal["free", "trajectory", "identity"]
 
 _FREE = (
-    "schema", "name", "logging", "evaluation", "samples", "tracking", "checkpoints", "training.max_time", "data.workers",
+    "schema", "name", "logging", "evaluation", "samples", "tracking", "checkpoints",
+    "training.max_time", "data.workers",
     "training.on_nonfinite", "training.hang_timeout",
 )  # fmt: skip
 _IDENTITY = ("model", "tokenizer", "corpus", "seed", "seeds", "data", "initialization", "objective")

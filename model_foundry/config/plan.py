@@ -134,8 +134,9 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
     warmup = resolve_updates(config.schedule.warmup, corpus, tokens_per_update, total=updates)
     if warmup > updates:
         raise RecipeError(
-            f"schedule.warmup: {config.schedule.warmup} is {warmup} updates, and the run has {updates}: the peak "
-            "learning rate would never be reached. Shorten the warm-up or lengthen training.duration."
+            f"schedule.warmup: {config.schedule.warmup} is {warmup} updates, and the run has {updates}, "
+            "so the peak learning rate would never be reached. "
+            "Shorten the warm-up or lengthen training.duration."
         )
     plan = RunPlan(
         updates=updates,
@@ -175,7 +176,8 @@ def _micro_batch_size(config: ExperimentConfig, processes: int) -> int:
         return max(1, min(share, _AUTO_TOKENS // config.data.context))
     if training.micro_batch_size > share:
         raise RecipeError(
-            f"training.micro_batch_size: {training.micro_batch_size} windows a process, and an update's share is "
-            f"{share} (batch_size {training.batch_size} over {processes} processes). Lower it to {share} or less."
+            f"training.micro_batch_size: {training.micro_batch_size} windows a process, and the share of an "
+            f"update is {share} (batch_size {training.batch_size} over {processes} processes). "
+            f"Lower it to {share} or less."
         )
     return training.micro_batch_size

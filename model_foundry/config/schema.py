@@ -45,8 +45,8 @@ def _check_name(name: str) -> str:
     if not _NAME.fullmatch(bare) or "{" in bare or "}" in bare or bare.split(".")[0].lower() in _RESERVED:
         raise PydanticCustomError(
             "name",
-            "expected 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit "
-            "(and {seed} where the seed shall stand)",
+            "expected 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit (and "
+            "{seed} where the seed shall stand)",
         )
     return name
 
@@ -152,7 +152,7 @@ class Training(Settings):
     """Save, stop and exit with status 75 after this much time (90s, 30m, 12h), before the allocation ends."""
 
     on_nonfinite: NonFinitePolicy = NonFinitePolicy()
-    """When loss or gradient is not finite: stop; skip 3 (updates); or rewind 3 (times, to the last checkpoint)."""
+    """When a number is not finite: stop; skip 3 (updates); or rewind 3 (times, to a checkpoint)."""
 
     hang_timeout: Annotated[Time, Field(gt=0)] = 600.0
     """End the run when no update, batch of an evaluation or step of a save was finished for this long."""
@@ -164,7 +164,7 @@ class Training(Settings):
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
     deterministic: bool = False
-    """Use torch's deterministic algorithms; slower on an accelerator, and refused by operations that have none."""
+    """Use torch's deterministic algorithms; slower on an accelerator, refused by operations without one."""
 
 
 class Checkpoints(Settings):

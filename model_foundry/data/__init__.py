@@ -1,4 +1,6 @@
-"""Token shards to batches; what leaves each stage:
+"""Token shards to batches.
+
+What leaves each stage:
 
 stream (``stream.py``)    one side of one source as a memory-mapped row of tokens, with its documents
 windows (``windows.py``)  the spans that one forward pass sees, numbered, each target in exactly one of them

@@ -68,7 +68,7 @@ class Course:
         return Place(source, number - (self._ends[source - 1] if source else 0), epoch)
 
     def update_of(self, source: int, window: int, epoch: int) -> int:
-        """Return the update that shows a window of a source in ``epoch``; -1 where an explicit order leaves it out."""
+        """Return the update that shows a window of a source in ``epoch``; -1 where none does."""
         number = window + (self._ends[source - 1] if source else 0)
         position = self._order.position(epoch, number)
         return -1 if position < 0 else epoch * self.updates_per_epoch + position // self.batch_size

@@ -1,5 +1,4 @@
-"""Update -> micro-batches of tensors: the same windows in the same updates for any number of processes and
-workers.
+"""Update -> micro-batches of tensors, the same for any number of processes and workers.
 
 The sampler deals the windows of an update into micro-batches, always as many for each process;
 ``accelerator.prepare`` hands every process its own. Slots that an update's windows do not fill hold
@@ -29,8 +28,7 @@ def rounds(num_windows: int, micro_batch_size: int, processes: int) -> int:
 
 
 class UpdateSampler(Sampler[list[int]]):
-    """Yields the micro-batches of updates ``start`` to ``stop``: for each round, one for each process in
-    turn.
+    """Yields the micro-batches of updates ``start`` to ``stop``, one for each process in turn.
 
     It has no ``batch_size`` (micro-batches differ in length) and says ``drop_last``, so that Accelerate deals
     the micro-batches out and neither drops nor repeats any.
@@ -83,7 +81,7 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([position])
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        """Return the micro-batch of ``positions``, its rows right-padded with ignored targets to the context."""
+        """Return the micro-batch of ``positions``, its rows right-padded with ignored targets."""
         shape = (len(positions), self._context)
         ids = np.zeros(shape, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
@@ -118,8 +116,8 @@ class WindowDataset(Dataset[Batch]):
 def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, seed: int) -> DataLoader[Batch]:
     """Return the loader that ``accelerator.prepare`` takes.
 
-    It has a generator of its own: iterating a DataLoader draws from the global one otherwise, and so would shift
-    every dropout mask after a resume.
+    It has a generator of its own: iterating a DataLoader draws from the global one otherwise, and so
+    would shift every dropout mask after a resume.
     """
     options: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
     return DataLoader(

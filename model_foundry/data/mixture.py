@@ -1,9 +1,10 @@
 """Sources in stated shares: which source stands at which position, computed and not drawn.
 
-The k-th window of a source with share p may stand at positions ``floor(k/p)`` to ``ceil((k+1)/p) - 1``; taking the
-earliest deadline first meets all of these windows, so after K positions every source's count is within 1 of K * p
-(proportionate fairness: Baruah, Cohen, Plaxton and Varvel 1996, Algorithmica 15). The pattern repeats after the
-shares' common denominator; shares whose denominator is larger than ``LONGEST_PATTERN`` are rounded to it.
+The k-th window of a source with share p may stand at positions ``floor(k/p)`` to ``ceil((k+1)/p) - 1``;
+taking the earliest deadline first meets all of these windows, so after K positions every source's count
+is within 1 of K * p (proportionate fairness: Baruah, Cohen, Plaxton and Varvel 1996, Algorithmica 15).
+The pattern repeats after the shares' common denominator; shares whose denominator is larger than
+``LONGEST_PATTERN`` are rounded to it.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ def shares_by_weight(weights: list[Fraction]) -> tuple[Fraction, ...]:
 
 
 def shares_by_temperature(sizes: list[int], temperature: float) -> tuple[Fraction, ...]:
-    """Return shares proportional to ``size ** (1 / temperature)``: 1 keeps the sizes' own, more evens them out."""
+    """Return shares proportional to ``size ** (1 / temperature)``; above 1 they are evened out."""
     largest = max(sizes)
     weights = [Fraction((size / largest) ** (1 / temperature)) for size in sizes]
     return representable(shares_by_weight(weights), LONGEST_PATTERN)
 
 
 def representable(shares: tuple[Fraction, ...], length: int) -> tuple[Fraction, ...]:
-    """Return shares with a common denominator of at most ``length``: themselves, or rounded by largest remainder."""
+    """Return shares with a common denominator of at most ``length``, rounded by largest remainder."""
     if math.lcm(*(share.denominator for share in shares)) <= length:
         return shares
     counts = [max(int(share * length), 1 if share else 0) for share in shares]
@@ -65,7 +66,7 @@ def representable(shares: tuple[Fraction, ...], length: int) -> tuple[Fraction, 
 def capped_stages(
     stages: list[Stage], sizes: list[int], max_epochs: list[float | None], names: list[str]
 ) -> list[Stage]:
-    """Hold every source to its ``max_epochs``; what it may not give is shared among the others, stage by stage.
+    """Hold every source to its ``max_epochs``; the others take what it may not give.
 
     Args:
         stages: The stages as asked for.
@@ -211,7 +212,7 @@ class MixtureCourse:
         return Place(source, self._orders[source].window(epoch, inside), epoch)
 
     def update_of(self, source: int, window: int, epoch: int) -> int:
-        """Return the update that shows a window of a source in ``epoch`` of that source; -1 where none does."""
+        """Return the update that shows a window in ``epoch`` of its source; -1 where none does."""
         rank = epoch * self.windows[source].count + self._orders[source].position(epoch, window)
         for stage in reversed(range(len(self.stages))):
             inside = rank - self._given[stage][source]

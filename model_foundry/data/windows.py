@@ -50,7 +50,7 @@ class Windows:
 
     @property
     def num_shown(self) -> int:
-        """Tokens that are input or target of some window; a document of one token has neither under ``pad``."""
+        """Tokens that are input or target of some window; under ``pad`` a document of one token is not."""
         if self.documents != "pad":
             return len(self.stream) if self.count else 0
         lengths = self._sampled_lengths()

@@ -21,8 +21,7 @@ class Perplexity(Evaluator):
     """Loss over the whole held-out text, in non-overlapping windows of the training context."""
 
     def evaluate(self, subject: Subject, folders: list[Path]) -> dict[str, float]:
-        """Return ``loss`` (nats a token), ``perplexity`` and ``bits_per_byte``, over all sources and for
-        each.
+        """Return ``loss`` (nats a token), ``perplexity`` and ``bits_per_byte``, in all and by source.
 
         The loss counts every target, ends of documents included. Bits per byte is
         ``sum(nats) / (ln 2 * sum(bytes))`` over the UTF-8 bytes of the targets' source text; ends of
@@ -46,7 +45,7 @@ class Perplexity(Evaluator):
 
 
 def _sums(subject: Subject, stream: TokenStream) -> torch.Tensor:
-    """Return nats, targets, nats of targets with text, and their bytes, summed over all processes (float64)."""
+    """Return nats, targets, nats of targets with text, and their bytes, over all processes (float64)."""
     import torch
 
     from model_foundry.data.windows import Windows

@@ -1,4 +1,4 @@
-"""The only place that constructs an Accelerator, checks that it is what was asked for, and seeds the process."""
+"""The only place that constructs an Accelerator; it checks that it is what was asked for."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
         timeout_seconds: How long a process may wait for the others: the recipe's ``training.hang_timeout``.
 
     Raises:
-        RecipeError: When the launcher's settings contradict the recipe, or other processes run than were asked for.
+        RecipeError: When the launcher's settings contradict the recipe, or other processes run than asked.
     """
     wanted = _PRECISIONS[precision]
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if launched not in ("no", wanted):  # the launcher always exports a value, "no" where nobody chose one
         raise RecipeError(
-            f"training.precision is {precision}, and the launcher's configuration says mixed_precision: {launched}. "
-            "Let the recipe decide: set mixed_precision to no in the configuration file."
+            f"training.precision is {precision}, and the launcher's configuration says mixed_precision: "
+            f"{launched}. Let the recipe decide: set mixed_precision to no in the configuration file."
         )
     _require_rendezvous()
     on_cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
@@ -54,13 +54,15 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if expected != accelerator.num_processes:
         raise RecipeError(
-            f"the launcher started {expected} processes, and Accelerate joined {accelerator.num_processes}. "
-            "On CPUs set ACCELERATE_USE_CPU=true, or start with torchrun --nproc-per-node."
+            f"the launcher started {expected} processes, and Accelerate joined "
+            f"{accelerator.num_processes}. On CPUs set ACCELERATE_USE_CPU=true, or start with torchrun "
+            "--nproc-per-node."
         )
     if accelerator.gradient_accumulation_steps != 1:
         raise RecipeError(
-            f"the launcher sets gradient_accumulation_steps to {accelerator.gradient_accumulation_steps}, and "
-            "accumulation follows from the recipe's batch_size and micro_batch_size. Remove it from the configuration."
+            f"the launcher sets gradient_accumulation_steps to {accelerator.gradient_accumulation_steps}, "
+            "and accumulation follows from the recipe's batch_size and micro_batch_size. Remove it from "
+            "the configuration."
         )
     return accelerator
 
@@ -80,10 +82,10 @@ def _require_rendezvous() -> None:
 
 
 def keep_large_blocks() -> None:
-    """Keep freed memory in the process: glibc gives large temporaries back after each use, at a page fault a page.
+    """Keep freed memory in the process, where glibc would give large temporaries back each time.
 
-    The largest single effect on a CPU (about 1.2 times the tokens a second). Where the C library has no ``mallopt``
-    nothing is changed.
+    The largest single effect on a CPU (about 1.2 times the tokens a second). Where the C library has no
+    ``mallopt`` nothing is changed.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -95,7 +97,7 @@ def keep_large_blocks() -> None:
 
 
 def seed_process(seed: int) -> None:
-    """Seed Python, NumPy and torch. No part draws from these; they are seeded so that a mistake is repeatable."""
+    """Seed Python, NumPy and torch; no part draws from these, but a mistake shall be repeatable."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -104,8 +106,9 @@ def seed_process(seed: int) -> None:
 def make_deterministic() -> None:
     """Have torch use deterministic algorithms alone, and raise where an operation has none.
 
-    On a CPU runs are bit-identical with or without it, on the same number of threads. On CUDA it also sets the
-    workspace that cuBLAS needs (https://docs.nvidia.com/cuda/cublas, section on reproducibility); not yet run there.
+    On a CPU runs are bit-identical with or without it, on the same number of threads. On CUDA it also
+    sets the workspace that cuBLAS needs (https://docs.nvidia.com/cuda/cublas, section on
+    reproducibility); not yet run there.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

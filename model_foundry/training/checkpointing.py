@@ -241,6 +241,7 @@ class CheckpointManager:
     def _complete(self, temporary: Path, model: PreTrainedModel, content: dict[str, Any]) -> None:
         """Add to what Accelerate wrote what is ours; the weights move up."""
         (temporary / STATE_FOLDER / WEIGHTS).rename(temporary / WEIGHTS)
+        (temporary / WEIGHTS).chmod(self.folder.stat().st_mode & 0o666)  # safetensors writes 0600
         if not content["resumable"]:
             (temporary / STATE_FOLDER).rmdir()
         model.config.save_pretrained(temporary)

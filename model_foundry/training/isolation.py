@@ -14,9 +14,9 @@ _TOLERANCE = 1e-4
 def require_isolation(model: PreTrainedModel, *, vocabulary_size: int, context: int) -> None:
     """Compare a document behind another one in a window with the same document alone.
 
-    transformers keeps packed documents apart only where restarting positions come without a mask and without a
-    cache; models that carry a state from token to token cannot. So it is measured on the model itself, in float32,
-    and no list of architectures is trusted.
+    transformers keeps packed documents apart only where restarting positions come without a mask and
+    without a cache; models that carry a state from token to token cannot. So it is measured on the model
+    itself, in float32, and no list of architectures is trusted.
 
     Raises:
         RecipeError: When the first document changes what the second one's logits are.
@@ -33,6 +33,7 @@ def require_isolation(model: PreTrainedModel, *, vocabulary_size: int, context: 
     leak = float((packed - alone).abs().max())
     if not leak <= _TOLERANCE * max(1.0, float(alone.abs().max())):  # a leak of NaN is one, too
         raise RecipeError(
-            f"data.documents: isolate cannot be kept by {type(model).__name__}: a document's logits move by {leak:.2g} "
-            "with the document before it. Use documents: pad (one document a row), or an attention model."
+            f"data.documents: isolate cannot be kept by {type(model).__name__}: a document's logits move "
+            f"by {leak:.2g} with the document before it. Use documents: pad (one document a row), or an "
+            "attention model."
         )

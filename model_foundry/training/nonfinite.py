@@ -62,7 +62,7 @@ class Recovery:
         found = f"loss {attempt.nats:g} nats, norm of the gradient {attempt.grad_norm:g}"
         return DivergedError(
             f"update {state.updates + 1}: the loss or the gradient is not finite{tried} ({found}). The "
-            f"weights of update {state.updates} are kept; the windows of the bad one are in {self.logs}. Lower "
+            f"weights of update {state.updates} are kept; its windows are in {self.logs}. Lower "
             "the learning rate, lengthen the warm-up or use fp32; or go on without these windows: "
             f"--resume-from latest training.on_nonfinite='skip {policy.times + 3}'."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def stream_of(tmp_path: Path) -> StreamOf:
             length = piece.stop - piece.start
             names = {"tokens": f"train/tokens-{index:05d}.npy", "words": f"train/words-{index:05d}.npy"}
             shards.append({**names, "length": length})
-        document_words = [int(words[a:b].sum()) for a, b in zip(offsets, offsets[1:], strict=False)]
+        document_words = [int(words[a:b].sum()) for a, b in pairwise(offsets)]
         np.save(folder / "train/document_offsets.npy", offsets)
         np.save(folder / "train/document_words.npy", np.array(document_words, np.int64))
         np.save(folder / "train/document_bytes.npy", np.array(lengths, np.int64) * 3)

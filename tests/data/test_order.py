@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import copy
 
 import numpy as np
@@ -28,14 +27,15 @@ def test_a_permutation_of_a_large_domain_stays_inside_it_and_is_undone_anywhere(
 
     values = permutation(positions)
 
-    assert ((0 <= values) & (values < 10**12 + 7)).all()
+    assert ((values >= 0) & (values < 10**12 + 7)).all()
     assert permutation.inverse(values).tolist() == positions.tolist()
 
 
 @pytest.mark.parametrize("n", [1000, 65537])
 def test_neighbours_and_epochs_are_uncorrelated(n: int):
-    # Under independence a correlation over n pairs is normal with deviation 1/sqrt(n). 60 of them are drawn: the
-    # largest stays below 4 deviations (p = 0.004 that a fair shuffle fails), their mean square near 1.
+    # Under independence a correlation over n pairs is normal with deviation 1/sqrt(n). 60 of them are
+    # drawn: the largest stays below 4 deviations (p = 0.004 that a fair shuffle fails), their mean
+    # square near 1.
     scores = []
     for seed in range(20):
         first, second = Order(n, seed, "shuffle_each_epoch"), np.arange(n)
@@ -55,7 +55,8 @@ def test_small_shuffles_reach_every_arrangement_about_equally_often():
         arrangement = tuple(Permutation(4, seed)(np.arange(4)).tolist())
         counts[arrangement] = counts.get(arrangement, 0) + 1
 
-    # 24 arrangements, 100 expected each; chi-square with 23 degrees of freedom is above 56 in 1 of 7,000 cases.
+    # 24 arrangements, 100 expected each; chi-square with 23 degrees of freedom is above 56 in 1 of 7,000
+    # cases.
     assert len(counts) == 24
     assert sum((count - 100) ** 2 / 100 for count in counts.values()) < 56
 

@@ -35,7 +35,8 @@ def test_a_mixture_in_stages_trains_and_resumes_exactly(lab):
         "\n".join(f"line {number} of the second source" for number in range(90))
     )
     arguments = [
-        'corpus.sources=[{type: text_files, path: "texts/*.txt"}, {type: text_files, path: more.txt, document: line}]',
+        'corpus.sources=[{type: text_files, path: "texts/*.txt"}, '
+        "{type: text_files, path: more.txt, document: line}]",
         "data.mixture={stages: [{duration: 8 updates, weights: [0.75, 0.25]}, {weights: [0.5, 0.5]}]}",
     ]
     lab.run("--run-dir=straight", *arguments)

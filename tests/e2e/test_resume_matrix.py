@@ -1,4 +1,4 @@
-"""Resume equals uninterrupted in every combination; a pairwise selection of them in each suite, all by night."""
+"""Resume equals uninterrupted in every combination: a pairwise selection each time, all by night."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -72,9 +73,7 @@ def test_what_is_due_does_not_depend_on_where_a_run_was_resumed():
     schedule = table("15 words", every="25 tokens")
 
     whole = falls(schedule, run)
-    resumed = [
-        now.updates for before, now in zip(run[5:], run[6:], strict=False) if schedule.falls_on(before, now)
-    ]
+    resumed = [now.updates for before, now in pairwise(run[5:]) if schedule.falls_on(before, now)]
 
     assert [update for update in whole if update > 5] == resumed
 
