@@ -32,7 +32,8 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     environment = describe_environment(Path.cwd())
     environment["folders"] = [str(folder.resolve()) for folder in trainer.folders]
     run.write_json("environment.json", environment)
-    run.write_text("command.txt", shlex.join(environment["command"]) + "\n")
+    earlier = (run / "command.txt").read_text(encoding="utf-8") if (run / "command.txt").exists() else ""
+    run.write_text("command.txt", f"{earlier}{shlex.join(environment['command'])}\n")  # a line a start
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))
     run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan)})
     store_order(built.course, run / ORDER_FILE)
