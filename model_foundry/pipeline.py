@@ -166,11 +166,10 @@ def _place(
     model, optimizer = accelerator.prepare(built.model, config.optimizer.build(built.model))
     curve = learning_rate_curve(config, plan)
     checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
-    state = checkpoints.load(checkpoint, changes=trainer.accepted) if checkpoint else TrainState()
+    state = TrainState()
     if checkpoint:
-        here = moment(config, built, curve, state)
-        require_same_moment(checkpoint, here, may_change=bool(trainer.accepted))
-        say(f"resumed from {checkpoints.last_good}: {state.tokens:,} tokens seen")
+        state = _restore(trainer, built, checkpoints, checkpoint, curve)
+        say(f"resumed from {checkpoint.path.name}: {state.tokens:,} tokens seen")
     checkpoints.require_space(built.model, milestones_after(config, plan, state.updates))
     if is_main:
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
@@ -216,6 +215,15 @@ def _place(
         saved_at=state.updates if checkpoint else -1,
         unmeasured=unmeasured,
     )
+
+
+def _restore(
+    trainer: Trainer, built: Built, checkpoints: CheckpointManager, checkpoint: Checkpoint, curve: Curve
+) -> TrainState:
+    state = checkpoints.load(checkpoint, changes=trainer.accepted)
+    here = moment(trainer.config, built, curve, state)
+    require_same_moment(checkpoint, here, may_change=bool(trainer.accepted))
+    return state
 
 
 def _subject(
