@@ -184,7 +184,7 @@ def test_one_planted_token_of_a_window_is_named_by_its_update(
 
 def test_any_pair_of_checkpoints_is_replayed_on_the_curves_of_the_whole_run_by_as_many_processes(lab: Lab):
     """Milestones of weights alone lie between; two processes; the learning rate is that of 24 updates."""
-    milestones = "checkpoints.schedule=[{type: list, at: [7 updates, 9 updates]}]"
+    milestones = "checkpoints.schedule=[{type: list, kind: weights, at: [7 updates, 9 updates]}]"
     lab.run(
         "--run-dir=run", milestones, "checkpoints.keep_resumable=9", "logging.every=2 updates", processes=2
     )
