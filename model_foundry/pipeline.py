@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, learning_rate_curve, plan_run
-from model_foundry.corpus.cache import default_cache_folder
-from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.prepare import prepare_corpus
-from model_foundry.corpus.prepared import PreparedCorpus
+from model_foundry.building import Built, Data, build_model_and_plan, prepare_data
+from model_foundry.config.plan import RunPlan, learning_rate_curve
 from model_foundry.courses import (
-    build_course,
-    corpus_facts,
     open_held_out,
-    open_windows,
 )
 from model_foundry.data.loader import rounds
-from model_foundry.data.mixture import AnyCourse
-from model_foundry.data.windows import Windows
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
 from model_foundry.measuring import Measuring, what_is_due
-from model_foundry.model import Vocabulary
-from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.recovery import build_recovery, open_batches
 from model_foundry.saving import milestones_after, moment, require_same_moment, saving
-from model_foundry.seeds import derive_seed
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.interruption import Interruption
-from model_foundry.training.isolation import require_isolation
 from model_foundry.training.loop import TrainingLoop
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
@@ -47,33 +31,14 @@ from model_foundry.watching import watch, watched
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import PreTrainedModel
 
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.schedule import Curve
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
     from model_foundry.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What the text became."""
-
-    corpus: PreparedCorpus
-    encoder: TextEncoder
-    windows: list[Windows]
-    facts: CorpusFacts
-
-
-@dataclass(frozen=True)
-class Built:
-    """What recipe and text together make."""
-
-    model: PreTrainedModel
-    plan: RunPlan
-    course: AnyCourse
 
 
 def run_pipeline(
@@ -129,29 +94,6 @@ def build_loop(
     return _place(trainer, data, built, accelerator, checkpoint, stop, say)
 
 
-def prepare_data(
-    config: ExperimentConfig,
-    folders: list[Path],
-    say: Callable[[str], None],
-    look: Callable[[], None] = lambda: None,
-) -> Data:
-    """Return the corpus as windows, from the cache where it is there; ``look`` is called now and then."""
-    corpus = _prepare(config, folders, say, look)
-    look()
-    encoder = TextEncoder(corpus.tokenizer_folder)
-    windows = open_windows(config, corpus, encoder)
-    return Data(corpus, encoder, windows, corpus_facts(config, windows, folders))
-
-
-def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
-    """Return the initialised model, the run's numbers, and which window stands where."""
-    model = _build_model(config, data.encoder)
-    if config.data.documents == "isolate":
-        require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
-    plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
-    return Built(model, plan, build_course(config, data.windows, plan, folders))
-
-
 def _place(
     trainer: Trainer,
     data: Data,
@@ -174,19 +116,14 @@ def _place(
     if is_main:
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
 
-    last_kept = state.updates if checkpoint else -1
     unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
-    metrics, samples = (
-        JsonLog(path if is_main else None, keep_until=last_kept, measures_anew=bool(unmeasured))
-        for path in (run.metrics, run.samples)
-    )
+    metrics, samples = _logs(trainer, checkpoint, is_main=is_main)
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
     watchdog = watch(trainer, accelerator, stop)
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
     measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress, interruption)
     batches = open_batches(config, built, accelerator)
-    logs = (metrics, samples)
     return TrainingLoop(
         accelerator=accelerator,
         model=model,
@@ -210,11 +147,21 @@ def _place(
         stop_at=trainer.stop_at,
         watchdog=watchdog,
         consensus=Consensus(accelerator, stop, watchdog),
-        recovery=build_recovery(trainer, built, checkpoints, batches, logs, is_main=is_main),
+        recovery=build_recovery(trainer, built, checkpoints, batches, (metrics, samples), is_main=is_main),
         state=state,
         saved_at=state.updates if checkpoint else -1,
         unmeasured=unmeasured,
     )
+
+
+def _logs(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> tuple[JsonLog, JsonLog]:
+    keep = checkpoint.updates if checkpoint else -1
+    anew = bool(checkpoint and checkpoint.record.get("unmeasured"))
+    paths = (trainer.run.metrics, trainer.run.samples)
+    metrics, samples = (
+        JsonLog(path if is_main else None, keep_until=keep, measures_anew=anew) for path in paths
+    )
+    return metrics, samples
 
 
 def _restore(
@@ -260,46 +207,3 @@ def _checkpoints(
 def _obey_before_the_first_update(stop: StopRequest) -> None:
     if stop.reason:
         raise stop.obey(stop.reason, "before the first update; tokens that are prepared stay in the cache.")
-
-
-def _prepare(
-    config: ExperimentConfig, folders: list[Path], say: Callable[[str], None], look: Callable[[], None]
-) -> PreparedCorpus:
-    last = ""
-
-    def show(stage: str, share: float) -> None:
-        nonlocal last
-        reach(f"prepare.{stage.split()[0]}")
-        look()
-        if stage != last:
-            say(f"preparing: {stage} ...")
-            last = stage
-
-    return prepare_corpus(
-        sources=config.corpus.sources,
-        validation=config.corpus.validation,
-        tokenizer=config.tokenizer,
-        seed=config.seed_of("data"),
-        folders=folders,
-        cache=default_cache_folder(),
-        progress=show,
-    )
-
-
-def _build_model(config: ExperimentConfig, encoder: TextEncoder) -> PreTrainedModel:
-    vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
-    model = config.model.build(vocabulary, config.data.context)
-    generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
-    config.initialization.initialize(model, generator)
-    if config.training.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
-    return model
-
-
-def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
-    counts = count_parameters(model)
-    return ModelFacts(
-        parameters=counts["total"],
-        embedding_parameters=counts["embedding"],
-        flops_per_token=flops_per_token(model, context),
-    )

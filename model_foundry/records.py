@@ -19,9 +19,9 @@ from model_foundry.training.environment import describe_environment, package_ver
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from model_foundry.building import Built, Data
     from model_foundry.config.schema import ExperimentConfig
     from model_foundry.data.mixture import AnyCourse
-    from model_foundry.pipeline import Built, Data
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
 

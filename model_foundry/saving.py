@@ -10,9 +10,9 @@ from model_foundry.records import position_facts
 from model_foundry.units import Duration
 
 if TYPE_CHECKING:
+    from model_foundry.building import Built
     from model_foundry.config.plan import RunPlan
     from model_foundry.config.schema import ExperimentConfig
-    from model_foundry.pipeline import Built
     from model_foundry.schedule import Curve
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint

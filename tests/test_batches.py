@@ -50,8 +50,8 @@ class Recorded:
     """A run whose records were written and whose batches were noted, update by update, without training."""
 
     def __init__(self, folder: Path, mode: str, processes: int = 1) -> None:
+        from model_foundry.building import build_model_and_plan, prepare_data
         from model_foundry.data.loader import PADDING, UpdateSampler
-        from model_foundry.pipeline import build_model_and_plan, prepare_data
         from model_foundry.records import record_run
 
         recipe = load_recipe_with_sources(

@@ -38,6 +38,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.training": 4,
     "model_foundry.trainer": 5,
     "model_foundry.pipeline": 5,
+    "model_foundry.building": 5,
     "model_foundry.recovery": 5,
     "model_foundry.watching": 5,
     "model_foundry.courses": 5,

@@ -37,8 +37,7 @@ def add_to(app: typer.Typer) -> None:
         updates: Annotated[
             int | None,
             typer.Option(
-                min=2,
-                help="With a recipe: how many updates are trained, straight and broken in the middle (20).",
+                min=2, help="With a recipe: updates trained, straight and broken in the middle (20)."
             ),
         ] = None,
         processes: Annotated[
@@ -59,11 +58,10 @@ def add_to(app: typer.Typer) -> None:
         """
         from model_foundry.verification import verify_recipe, verify_run
 
-        if Path(run_or_recipe).is_dir():
+        run = Path(run_or_recipe)
+        if run.is_dir():
             _refuse({"a.b=c": overrides, "--updates": updates, "--processes": processes}, "a recipe", "a run")
-            verdict = verify_run(
-                Path(run_or_recipe), typer.echo, start=start, allow_custom_code=allow_custom_code
-            )
+            verdict = verify_run(run, typer.echo, start=start, allow_custom_code=allow_custom_code)
         else:
             _refuse({"--from": start}, "a run", "a recipe")
             verdict = verify_recipe(

@@ -1,0 +1,114 @@
+"""From a checked recipe to tokens, model and plan: what a run has before it is placed on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, plan_run
+from model_foundry.corpus.cache import default_cache_folder
+from model_foundry.corpus.encoder import TextEncoder
+from model_foundry.corpus.prepare import prepare_corpus
+from model_foundry.corpus.prepared import PreparedCorpus
+from model_foundry.courses import build_course, corpus_facts, open_windows
+from model_foundry.data.mixture import AnyCourse
+from model_foundry.data.windows import Windows
+from model_foundry.failpoints import reach
+from model_foundry.model import Vocabulary
+from model_foundry.model.counting import count_parameters, flops_per_token
+from model_foundry.seeds import derive_seed
+from model_foundry.training.isolation import require_isolation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from model_foundry.config.schema import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the text became."""
+
+    corpus: PreparedCorpus
+    encoder: TextEncoder
+    windows: list[Windows]
+    facts: CorpusFacts
+
+
+@dataclass(frozen=True)
+class Built:
+    """What recipe and text together make."""
+
+    model: PreTrainedModel
+    plan: RunPlan
+    course: AnyCourse
+
+
+def prepare_data(
+    config: ExperimentConfig,
+    folders: list[Path],
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+) -> Data:
+    """Return the corpus as windows, from the cache where it is there; ``look`` is called now and then."""
+    corpus = _prepare(config, folders, say, look)
+    look()
+    encoder = TextEncoder(corpus.tokenizer_folder)
+    windows = open_windows(config, corpus, encoder)
+    return Data(corpus, encoder, windows, corpus_facts(config, windows, folders))
+
+
+def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
+    """Return the initialised model, the run's numbers, and which window stands where."""
+    model = _build_model(config, data.encoder)
+    if config.data.documents == "isolate":
+        require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
+    plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
+    return Built(model, plan, build_course(config, data.windows, plan, folders))
+
+
+def _prepare(
+    config: ExperimentConfig, folders: list[Path], say: Callable[[str], None], look: Callable[[], None]
+) -> PreparedCorpus:
+    last = ""
+
+    def show(stage: str, share: float) -> None:
+        nonlocal last
+        reach(f"prepare.{stage.split()[0]}")
+        look()
+        if stage != last:
+            say(f"preparing: {stage} ...")
+            last = stage
+
+    return prepare_corpus(
+        sources=config.corpus.sources,
+        validation=config.corpus.validation,
+        tokenizer=config.tokenizer,
+        seed=config.seed_of("data"),
+        folders=folders,
+        cache=default_cache_folder(),
+        progress=show,
+    )
+
+
+def _build_model(config: ExperimentConfig, encoder: TextEncoder) -> PreTrainedModel:
+    vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
+    model = config.model.build(vocabulary, config.data.context)
+    generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
+    config.initialization.initialize(model, generator)
+    if config.training.gradient_checkpointing:
+        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
+    return model
+
+
+def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
+    counts = count_parameters(model)
+    return ModelFacts(
+        parameters=counts["total"],
+        embedding_parameters=counts["embedding"],
+        flops_per_token=flops_per_token(model, context),
+    )
