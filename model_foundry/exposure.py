@@ -6,6 +6,7 @@ Neither torch nor a model is loaded, and the time does not depend on the update 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ from model_foundry.data.text_search import find_text
 from model_foundry.data.windows import Windows
 from model_foundry.errors import DataError, RecipeError, RunDirectoryError
 from model_foundry.run_directory import RunDirectory
+from model_foundry.training.checkpoint_files import TRAINER_STATE, published
+from model_foundry.training.state import TrainState
 
 MOST_PLACES = 1000
 """Occurrences of a text after which the search ends."""
@@ -72,6 +75,9 @@ class Showing:
     is_whole: bool
     """Whether all that was asked for lies in this window."""
 
+    is_applied: bool
+    """False where the windows were passed over before this update, since something was not finite."""
+
 
 class Exposure:
     """Answers what a run was shown when, and when something was shown.
@@ -89,6 +95,7 @@ class Exposure:
     ) -> None:
         self.plan = plan
         self.updates_done = int(run.status().get("update") or 0)
+        self._passed_over = _passed_over(run)
         self._course = course
         self._encoder = encoder
         self._folders = {source.name: source.folder for source in corpus.sources}
@@ -110,7 +117,8 @@ class Exposure:
         if rank is not None and not 0 <= rank < self.plan.processes:
             raise RecipeError(f"--rank {rank}: the run has ranks 0 to {self.plan.processes - 1}. Name one.")
         shown = []
-        for slot, position in enumerate(self._course.span(update - 1)):
+        attempt = TrainState(updates=update - 1, passed_over=self._passed_over).attempt
+        for slot, position in enumerate(self._course.span(attempt)):
             round_, dealt_to = divmod(slot // self.plan.micro_batch_size, self.plan.processes)
             if rank is None or rank == dealt_to:
                 shown.append(self._shown(position, dealt_to, round_ + 1))
@@ -164,17 +172,30 @@ class Exposure:
             if begins < stop and start < ends:
                 whole = begins <= start and stop <= ends
                 found += [
-                    Showing(update + 1, epoch + 1, source, window, whole)
+                    Showing(
+                        self._update_of(attempt), epoch + 1, source, window, whole, self._is_applied(attempt)
+                    )
                     for epoch in range(self._epochs(number))
-                    for update in self._course.updates_of(number, window, epoch)
-                    if update < self.plan.updates
+                    for attempt in self._course.updates_of(number, window, epoch)
+                    if attempt < self._attempts
                 ]
         return sorted(found, key=lambda showing: (showing.update, showing.window))
 
+    @property
+    def _attempts(self) -> int:
+        """What the data give windows for: the updates, and what was passed over so far."""
+        return self.plan.updates + len(self._passed_over)
+
+    def _is_applied(self, attempt: int) -> bool:
+        return attempt not in self._passed_over
+
+    def _update_of(self, attempt: int) -> int:
+        return attempt + 1 - sum(passed < attempt for passed in self._passed_over)
+
     def _epochs(self, source: int) -> int:
         if isinstance(self._course, Course):
-            return -(-self.plan.updates // self._course.updates_per_epoch)
-        return int(-(-self._course.epochs(self.plan.updates * self.plan.batch_size)[source] // 1))
+            return -(-self._attempts // self._course.updates_per_epoch)
+        return math.ceil(self._course.epochs(self._attempts * self.plan.batch_size)[source])
 
     def _windows(self, source: str) -> Windows:
         if source not in self._sources:
@@ -252,6 +273,15 @@ def _open_source(item: dict[str, Any], run: Path) -> PreparedSource:
             "holds them in MODEL_FOUNDRY_CACHE."
         )
     return open_prepared(folder, name=item["name"])
+
+
+def _passed_over(run: RunDirectory) -> tuple[int, ...]:
+    """Return the attempts that made no update, as the newest checkpoint knows them."""
+    for checkpoint in published(run.checkpoints):
+        path = checkpoint / TRAINER_STATE
+        if path.is_file():
+            return tuple(json.loads(path.read_text(encoding="utf-8"))["passed_over"])
+    return ()
 
 
 def _read_plan(path: Path) -> RunPlan:

@@ -220,6 +220,36 @@ def test_a_window_that_an_order_repeats_is_seen_twice(ordered: Recorded):
     )
 
 
+def test_windows_that_were_passed_over_belong_to_no_update(folder: Path):
+    recorded = Recorded(folder, "shuffled", processes=3)
+    before = open_exposure(recorded.path)
+    (recorded.path / "checkpoints" / "checkpoint-3").mkdir()
+    state = recorded.path / "checkpoints" / "checkpoint-3" / "trainer_state.json"
+    state.write_text(json.dumps({"updates": 3, "passed_over": [1, 2]}))
+
+    after = open_exposure(recorded.path)
+
+    assert [after.windows_of(update) for update in (1, 2, 3)] == [
+        before.windows_of(update) for update in (1, 4, 5)
+    ]
+    for attempt, update, is_applied in [
+        (1, 1, True),
+        (2, 2, False),
+        (3, 2, False),
+        (4, 2, True),
+        (5, 3, True),
+    ]:
+        window = before.windows_of(attempt)[0]
+        (shown,) = [
+            showing
+            for showing in after.showings(window.source, window.documents[0])
+            if (showing.window, showing.epoch) == (window.window, window.epoch)
+        ]
+        assert (shown.update, shown.is_applied) == (update, is_applied)
+    passed = before.windows_of(3)[0].documents[0].document
+    assert "· passed over, not applied" in batches(recorded.path, "--document", passed)
+
+
 def test_a_held_out_document_is_said_to_be_held_out(ordered: Recorded):
     shown = set(ordered.course.windows[0].stream.document_ids.tolist())
     (held_out, *_) = set(range(12)) - shown

@@ -171,6 +171,7 @@ def _showing_lines(exposure: Exposure, showings: list[Showing]) -> list[str]:
     lines = [
         f"  update {showing.update} · epoch {showing.epoch} · window {showing.window}"
         + ("" if showing.is_whole else " · in part")
+        + ("" if showing.is_applied else " · passed over, not applied")
         + ("" if showing.update <= exposure.updates_done else " · to come")
         for showing in showings[:_MOST_LINES]
     ]

@@ -28,11 +28,7 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         start: Annotated[
             int | None,
-            typer.Option(
-                "--from",
-                metavar="N",
-                help="With a run: begin at checkpoint-N (default: the last resumable one but one).",
-            ),
+            typer.Option("--from", help="With a run: the number of the checkpoint to begin at."),
         ] = None,
         updates: Annotated[
             int | None,
