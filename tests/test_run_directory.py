@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,72 @@ def test_events_are_appended_a_line_each(tmp_path):
 
     assert [line["event"] for line in lines] == ["start", "checkpoint"]
     assert lines[1]["update"] == 5
+
+
+def begun(folder: Path, **status: object) -> RunDirectory:
+    """A run that got as far as its records, and ended as ``status`` says."""
+    run = RunDirectory(folder)
+    run.open(resume=False)
+    run.write_text("recipe.yaml", "name: x\n")
+    run.write_text("plan.json", "{}\n")
+    run.tokenizer.mkdir()
+    (run.tokenizer / "tokenizer.json").write_text("{}")
+    run.event("start")
+    run.write_json("status.json", status)
+    run.close()
+    return run
+
+
+@pytest.mark.parametrize("state", ["failed", "preempted"])
+def test_a_run_that_ended_before_its_first_checkpoint_is_begun_anew(tmp_path, state):
+    run = begun(tmp_path, state=state, run_id="abc", message="a.txt: no such file")
+
+    earlier = run.open(resume=False)
+
+    assert earlier == "a.txt: no such file"
+    assert not (run / "plan.json").exists()
+    assert not run.tokenizer.exists()
+    assert '"start"' in (run / "events.jsonl").read_text()
+    assert run.run_id() == "abc"
+    run.close()
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"state": "running"},  # killed: nobody knows how far it came
+        {"state": "finished"},
+        {"state": "diverged"},
+        {"state": "failed", "last_good_checkpoint": "checkpoint-5"},
+        {},
+    ],
+)
+def test_no_other_run_is(tmp_path, status):
+    run = begun(tmp_path, **status)
+
+    with pytest.raises(RunDirectoryError, match="holds a run already"):
+        run.open(resume=False)
+
+    assert (run / "plan.json").exists()
+    assert run.open(resume=True) is None  # the lock was given back
+    run.close()
+
+
+def test_nor_one_that_has_any_checkpoint_whatever_its_status_says(tmp_path):
+    run = begun(tmp_path, state="failed")
+    (run.checkpoints / "rejected-checkpoint-5-0a1b").mkdir()
+
+    with pytest.raises(RunDirectoryError, match="holds a run already"):
+        run.open(resume=False)
+
+
+def test_a_folder_that_was_left_before_the_first_record_can_be_used(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.open(resume=False)
+    run.close()  # as the system does for a process that is killed
+    (tmp_path / ".recipe.yaml.123.partial").write_text("na")
+    (tmp_path / "logs" / "rank0.log").write_text("")
+
+    assert run.open(resume=False) is None
+
+    run.close()
