@@ -7,6 +7,7 @@ The sampler deals the windows of an update into micro-batches, always as many fo
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -120,6 +121,9 @@ def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, see
     would shift every dropout mask after a resume.
     """
     options: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    if workers:
+        # Workers do not tokenize; unset, the tokenizer's library warns of each fork after it has been used.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return DataLoader(
         WindowDataset(course),
         batch_sampler=sampler,

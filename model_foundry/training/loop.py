@@ -217,10 +217,10 @@ class TrainingLoop:
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
         agreed = self.consensus.on_batches(micro_batches)
         self.is_checkpoint_wanted = agreed.wants_checkpoint
-        # The update's loss is one mean over all its targets; backward averages over processes, hence the
-        # factor.
+        # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
         scale = self.accelerator.num_processes / max(1, agreed.exposure[0])
         nats = torch.zeros((), device=self.accelerator.device)
+        extras: dict[str, torch.Tensor] = {}
         for index, batch in enumerate(micro_batches):
             torch.manual_seed(
                 derive_seed(self.dropout_seed, "dropout", number, index, self.accelerator.process_index)
@@ -231,6 +231,8 @@ class TrainingLoop:
                 loss = self.objective.loss(self.model, batch)
                 self.accelerator.backward(loss.total * scale)
             nats += loss.nats
+            for name, value in loss.extras.items():
+                extras[name] = extras[name] + value if name in extras else value
         if is_active(f"nonfinite.loss.{number + 1}"):
             nats *= math.nan
         if is_active(f"nonfinite.gradient.{number + 1}"):
@@ -240,7 +242,8 @@ class TrainingLoop:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
         )
         total, is_finite = self.consensus.on_numbers(nats, grad_norm)
-        return Attempt(number, agreed.exposure, total, grad_norm, is_finite), agreed.stop_reason
+        sums = {name: float(self.accelerator.reduce(value, "sum")) for name, value in extras.items()}
+        return Attempt(number, agreed.exposure, total, grad_norm, is_finite, sums), agreed.stop_reason
 
     def pass_over(self, attempt: Attempt) -> None:
         """Do without an attempt whose loss or gradient is not finite.
@@ -278,5 +281,6 @@ class TrainingLoop:
         }
         if exposure[2]:
             line["bits_per_byte"] = total / math.log(2) / exposure[2]
+        line |= {name: value / max(1, exposure[0]) for name, value in attempt.extras.items()}
         self.metrics.write(line)
         self.progress.update(line)

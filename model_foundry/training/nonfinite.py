@@ -6,7 +6,7 @@ All processes agree on it before the optimizer's step, so the weights are always
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_foundry.config.policy import NonFinitePolicy
@@ -28,6 +28,8 @@ class Attempt:
 
     grad_norm: float
     is_finite: bool
+    extras: dict[str, float] = field(default_factory=dict)
+    """Further sums of the objective, such as ``z_loss``, over all processes."""
 
 
 @dataclass(frozen=True)

@@ -45,3 +45,14 @@ def test_a_run_goes_on_with_another_number_of_processes(lab):
 
     for alone, moved in zip(lab.metrics("straight"), lab.metrics("moved"), strict=True):
         assert moved == pytest.approx(alone, rel=1e-5)
+
+
+def test_the_z_loss_is_reported_apart_from_the_cross_entropy(lab):
+    lab.run("--run-dir=plain", *LONG, "training.duration=1 updates")
+    lab.run("--run-dir=z", *LONG, "training.duration=1 updates", "objective.z_loss=1e-4")
+
+    plain, with_z = lab.metrics("plain")[0], lab.metrics("z")[0]
+
+    assert with_z["loss"] == plain["loss"]
+    assert "z_loss" not in plain
+    assert 0 < with_z["z_loss"] < 1e-2
