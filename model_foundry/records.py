@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,5 +112,20 @@ def goodbye(trainer: Trainer, measures: list[str]) -> list[str]:
     return [
         *measures,
         f"finished: {run.checkpoints / str(run.status().get('last_good_checkpoint'))}",
-        f'  next: model-foundry generate {run.path} "{prompt}"',
+        f"  next: {shlex.join([*console_command(), 'generate', str(run.path), prompt])}",
     ]
+
+
+def console_command() -> list[str]:
+    """Return how to call ``model-foundry`` from here: by name, by path, or through this interpreter.
+
+    By name only where that is the command of this interpreter: another environment may have one, too.
+    """
+    beside = Path(sys.executable).with_name("model-foundry")
+    found = shutil.which("model-foundry")
+    if found is not None and Path(found).resolve() == beside.resolve():
+        return ["model-foundry"]
+    if not beside.is_file():
+        return [sys.executable, "-m", "model_foundry"]
+    here = Path.cwd()
+    return [os.fspath(beside.relative_to(here) if beside.is_relative_to(here) else beside)]
