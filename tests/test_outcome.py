@@ -87,6 +87,6 @@ def test_anything_else_says_where_the_traceback_is(config):
     assert type(known) is ModelFoundryError
     assert (known.exit_status, known.reason) == (1, "internal")
     assert str(known) == (
-        "ZeroDivisionError: division by zero. No mistake of the recipe is known to give this; please report it "
-        "with the traceback in runs/tiny/logs."
+        "ZeroDivisionError: division by zero. No mistake of the recipe is known to give this; please report "
+        "it with the traceback in runs/tiny/logs."
     )
