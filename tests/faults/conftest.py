@@ -43,7 +43,7 @@ def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: what a killed process wrote is there on any file system, sooner here."""
+    """A folder in memory where there is one: what a killed process wrote is there on any file system."""
     shared = Path("/dev/shm")
     if not (shared.is_dir() and os.access(shared, os.W_OK)):
         yield tmp_path

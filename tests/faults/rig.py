@@ -1,6 +1,6 @@
 """A tiny model in training around the real checkpoint manager: small enough to be killed a thousand times.
 
-Its updates draw from the process's own generators (Python, NumPy, torch), so a resumed run takes the same path as
+Its updates draw from the process's own generators (Python, NumPy, torch), so a resumed run takes the path of
 an unbroken one only if every random state came back, beside weights, moments and clock.
 """
 
@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 from accelerate import Accelerator
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from model_foundry.manifest import ManifestError, read_manifest
 from model_foundry.training.checkpoint_files import Checkpoint, find_checkpoint
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.state import TrainState
@@ -73,7 +75,7 @@ class Rig:
         self.state = TrainState()
 
     def update(self) -> None:
-        """Take one update on tokens that Python's and NumPy's generators choose, with dropout from torch's."""
+        """Take one update on tokens drawn by Python's and NumPy's generators, with dropout from torch's."""
         tokens = [[random.randrange(16), *np.random.randint(0, 16, size=3).tolist()] for _ in range(2)]
         self.prepared.train()
         batch = torch.tensor(tokens)
@@ -134,9 +136,10 @@ def trajectory(run: Path, updates: int) -> list[str]:
 def litter(folder: Path) -> list[str]:
     """Return what a killed save may leave and the next start must remove."""
     found = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    for manifest in folder.glob("checkpoint-*/MANIFEST.json"):
-        if json.loads(manifest.read_text()).get("dropped") and (manifest.parent / "state").exists():
-            found.append(f"{manifest.parent.name}/state")
+    for checkpoint in folder.glob("checkpoint-*"):
+        with suppress(ManifestError):
+            if read_manifest(checkpoint)["dropped"] and (checkpoint / "state").exists():
+                found.append(f"{checkpoint.name}/state")
     return found
 
 

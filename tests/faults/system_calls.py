@@ -1,4 +1,4 @@
-"""strace as a tool of tests: which persistence calls a process makes, and killing or failing it at one of them."""
+"""strace as a tool of tests: the persistence calls of a process, and killing or failing it at one of them."""
 
 from __future__ import annotations
 

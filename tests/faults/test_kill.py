@@ -1,4 +1,4 @@
-"""F1 and F2: whenever a save is killed, the next start finds a checkpoint that holds, none older than promised."""
+"""F1, F2: when a save is killed, the next start finds a checkpoint that holds, none older than promised."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ needs_strace = pytest.mark.skipif(not can_strace(), reason="strace is absent or 
 def save_on_an_old_branch(run: Path) -> Callable[..., None]:
     """A save with everything that can come with one.
 
-    The run goes on from checkpoint-3 though it has 4 and 5. So 4's name is taken (moved aside, found equal, deleted),
-    5 is moved aside, 2 is deleted, and 1, a milestone, loses its state.
+    The run goes on from checkpoint-3 though it has 4 and 5. So 4's name is taken (moved aside, found equal,
+    deleted), 5 is moved aside, 2 is deleted, and 1, a milestone, loses its state.
     """
 
     def work(ready: Callable[[], None], say: Callable[[Any], None]) -> None:
@@ -84,9 +84,8 @@ def test_a_kill_at_any_persistence_call_of_a_save_costs_nothing(a_run, unbroken,
         shutil.rmtree(run)
 
     assert set(resumed_at) <= {3, 4, 5}
-    print(
-        f"F1: {len(calls)}/{len(calls)} kills, 1 process; resumed at 3, 4, 5: {[resumed_at.count(n) for n in (3, 4, 5)]}"
-    )
+    shares = [resumed_at.count(update) for update in (3, 4, 5)]
+    print(f"F1: {len(calls)}/{len(calls)} kills, 1 process; resumed at 3, 4, 5: {shares}")
 
 
 def test_a_kill_at_any_file_operation_of_pythons_costs_nothing(three, unbroken, memory):
@@ -164,8 +163,8 @@ def test_random_kills_in_a_loop_of_saves_cost_nothing(trials, memory):
     assert lost == 0
     assert inside >= trials / 2
     print(
-        f"F2: {trials - lost}/{trials} resumed at the last acknowledged update or newer ({resumed_newer} newer), bit "
-        f"for bit; {inside} of the kills fell between the save's first open and its rename; seed {SEED}"
+        f"F2: {trials - lost}/{trials} resumed at the last acknowledged update or newer ({resumed_newer}), "
+        f"bit for bit; {inside} of the kills fell between the save's first open and its rename; seed {SEED}"
     )
 
 
