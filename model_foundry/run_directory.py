@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import socket
+import threading
+import time
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,6 +26,8 @@ _RECORDS = (
     "corpus.manifest.json", "metrics.jsonl", "samples.jsonl",
 )  # fmt: skip
 
+_ORPHAN_SECONDS = 10.0
+
 
 def boot_id() -> str:
     """Identify this start of the machine: a process number of an earlier one is not taken for alive."""
@@ -39,6 +43,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+        self._writes = threading.Lock()  # a checkpoint may be published beside the main thread
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -135,11 +140,14 @@ class RunDirectory:
 
     def _acquire(self) -> None:
         lock = (self.path / ".lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _ORPHAN_SECONDS
+        while not _try_lock(lock):
             lock.seek(0)
             holder = _read_json(lock.read())
+            # The loader's workers of a killed process hold its lock until they have ended, too.
+            if not _is_alive(holder) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             lock.close()
             raise RunDirectoryError(
                 f"{self.path} is in use by process {holder.get('pid', 'unknown')} on "
@@ -147,7 +155,7 @@ class RunDirectory:
                 f"{holder.get('started_at', 'at an unknown time')}. "
                 "Wait for it or stop it, or name another folder with --run-dir.",
                 reason="run_locked",
-            ) from None
+            )
         self._lock = lock
         lock.seek(0)
         lock.truncate()
@@ -186,8 +194,8 @@ class RunDirectory:
             state: ``running``, ``finished``, ``preempted``, ``failed`` or ``diverged``.
             facts: ``exit_code``, ``reason``, ``update``, ``last_good_checkpoint``, ...; kept until replaced.
         """
-        known = self.status()
-        self.write_json("status.json", {**known, "state": state, **facts, "time": now()})
+        with self._writes:
+            self.write_json("status.json", {**self.status(), "state": state, **facts, "time": now()})
 
     def status(self) -> dict[str, Any]:
         """Return ``status.json``, or nothing where there is none yet."""
@@ -206,6 +214,27 @@ class RunDirectory:
 
 def _has_entries(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether the process that wrote a lock lives; one of another host is taken to."""
+    if holder.get("host") != socket.gethostname() or holder.get("boot_id") != boot_id():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read_json(text: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -40,8 +41,9 @@ logging: {every: 1 updates}
 FINISHED = """\
 samples: {prompts: [The, ba], every: 10 updates, tokens: 12}
 """
+_LONGEST, _GRACE = 240.0, 30.0
 QUIET = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-_TIMES = {"tokens_per_second", "peak_memory_bytes", "evaluation_seconds"}
+_TIMES = {"tokens_per_second", "peak_memory_bytes", "evaluation_seconds", "checkpoint_stall_seconds"}
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Lab:
 
     def wait(self, children: list[int]) -> tuple[int, str]:
         """Wait for forked processes; return the first exit status that is not 0, and what they printed."""
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        statuses = _reap(children)
         outputs = [self.folder / f".output-{rank}" for rank in range(len(children))]
         output = "".join(path.read_text(errors="replace") for path in outputs)
         return next((status for status in statuses if status), 0), output
@@ -152,6 +154,22 @@ class Lab:
         """The run's ``status.json``."""
         content: dict[str, object] = json.loads((self.folder / run / "status.json").read_text())
         return content
+
+
+def _reap(children: list[int]) -> list[int]:
+    """Wait for all; as a launcher does, end the others some time after one has failed."""
+    statuses: dict[int, int] = {}
+    deadline = time.monotonic() + _LONGEST
+    while len(statuses) < len(children):
+        for child in children:
+            if child not in statuses and (waited := os.waitpid(child, os.WNOHANG))[0]:
+                statuses[child] = os.waitstatus_to_exitcode(waited[1])
+                if statuses[child]:
+                    deadline = min(deadline, time.monotonic() + _GRACE)
+            elif child not in statuses and time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    return [statuses[child] for child in children]
 
 
 def _fork(
