@@ -13,8 +13,8 @@ from model_foundry.evaluation import Evaluator, Subject
 from model_foundry.evaluation._generation import continue_ids
 from model_foundry.failpoints import reach
 from model_foundry.seeds import derive_seed
+from model_foundry.training.duties import Due
 from model_foundry.training.interruption import Interruption
-from model_foundry.training.loop import Due
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import Timetable, TrainState

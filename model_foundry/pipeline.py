@@ -18,7 +18,7 @@ from model_foundry.logs import tell
 from model_foundry.measuring import Measuring, what_is_due
 from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.recovery import build_recovery, open_batches
-from model_foundry.saving import milestones_after, moment, require_same_moment, saving
+from model_foundry.saving import Saver, milestones_after, moment, require_same_moment
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
@@ -124,6 +124,7 @@ def _place(
     subject = _subject(config, data, built, accelerator, interruption)
     measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress, interruption)
     batches = open_batches(config, built, accelerator)
+    saver = Saver(trainer, built, curve, checkpoints)
     return TrainingLoop(
         accelerator=accelerator,
         model=model,
@@ -139,14 +140,14 @@ def _place(
         dropout_seed=config.seed_of("dropout"),
         due=what_is_due(config, plan, measuring),
         evaluate=measuring,
-        save=saving(trainer, built, curve, checkpoints),
+        save=saver,
         metrics=metrics,
         samples=samples,
         progress=progress,
         stop=stop,
         stop_at=trainer.stop_at,
         watchdog=watchdog,
-        consensus=Consensus(accelerator, stop, watchdog),
+        consensus=Consensus(accelerator, stop, watchdog, has_failed=lambda: saver.has_failed),
         recovery=build_recovery(trainer, built, checkpoints, batches, (metrics, samples), is_main=is_main),
         state=state,
         saved_at=state.updates if checkpoint else -1,

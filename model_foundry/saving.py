@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
     from model_foundry.training.checkpointing import CheckpointManager
-    from model_foundry.training.loop import Save
     from model_foundry.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
 
-def saving(trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager) -> Save:
-    """Return what the loop calls to save.
+class Saver:
+    """Publishes checkpoints of a run, and says in its records when one is there, or could not be written.
+
+    With ``checkpoints.background`` training goes on when the state is copied; what the writing failed with is
+    told at the next update boundary, on all ranks. A save that must succeed is never in the background.
 
     Args:
         trainer: Recipe and run.
@@ -32,28 +35,67 @@ def saving(trainer: Trainer, built: Built, curve: Curve, checkpoints: Checkpoint
         curve: The learning rate, as a share of its peak.
         checkpoints: Saves and publishes.
     """
-    run, model = trainer.run, built.model
 
-    def save(
-        now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
+    def __init__(self, trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager) -> None:
+        self._config, self._run = trainer.config, trainer.run
+        self._built, self._curve, self._checkpoints = built, curve, checkpoints
+        self._last_update = 0
+
+    def __call__(
+        self, now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
     ) -> bool:
+        """Save the state as it is now; see ``training.loop.Save``."""
+        began = time.monotonic()
+        self.settle(must=False)
+        self._last_update = now.updates
+        background = self._config.checkpoints.background and not must
+
+        def published(checkpoint: Checkpoint) -> None:
+            self._published(checkpoint, milestone=milestone)
+
         try:
-            record = {**moment(trainer.config, built, curve, now), "unmeasured": unmeasured}
-            checkpoints.save(now, model, resumable=resumable, milestone=milestone, record=record)
+            record = {**moment(self._config, self._built, self._curve, now), "unmeasured": unmeasured}
+            flags = {"resumable": resumable, "milestone": milestone, "background": background}
+            self._checkpoints.save(now, self._built.model, record=record, **flags, published=published)
         except ResourceError as error:
-            if trainer.config.checkpoints.on_save_error == "stop" or must:
-                raise
-            log.error("training goes on (checkpoints.on_save_error: continue): %s", error)
-            if checkpoints.is_main:
-                run.event("save_failed", update=now.updates, message=str(error))
-            return False
-        if checkpoints.is_main:
-            run.set_status("running", update=now.updates, last_good_checkpoint=checkpoints.last_good)
-            facts = {"name": checkpoints.last_good, "manifest": checkpoints.last_digest}
-            run.event("checkpoint", update=now.updates, resumable=resumable, **facts)
+            return self._failed(error, must=must)
+        if self._checkpoints.is_main:
+            self._run.event("save", update=now.updates, stall_seconds=round(time.monotonic() - began, 4))
         return True
 
-    return save
+    @property
+    def has_failed(self) -> bool:
+        """Whether a save in the background failed, as far as this process knows."""
+        return self._checkpoints.has_failed
+
+    def settle(self, *, must: bool) -> bool:
+        """Wait for the save in the background; see ``training.loop.Save``."""
+        if not self._config.checkpoints.background:
+            return True
+        try:
+            self._checkpoints.settle()
+        except ResourceError as error:
+            return self._failed(error, must=must)
+        return True
+
+    def close(self) -> None:
+        """Wait for the save that is under way, however the run ended."""
+        self._checkpoints.close()
+
+    def _failed(self, error: ResourceError, *, must: bool) -> bool:
+        if self._config.checkpoints.on_save_error == "stop" or must:
+            raise error
+        log.error("training goes on (checkpoints.on_save_error: continue): %s", error)
+        if self._checkpoints.is_main:
+            self._run.event("save_failed", update=self._last_update, message=str(error))
+        return False
+
+    def _published(self, checkpoint: Checkpoint, *, milestone: bool) -> None:
+        """Only now it exists: the main process says so, in the thread that wrote it."""
+        name, digest = checkpoint.path.name, checkpoint.manifest["digest"]
+        self._run.set_status("running", update=checkpoint.updates, last_good_checkpoint=name)
+        facts = {"resumable": checkpoint.is_resumable, "name": name, "manifest": digest}
+        self._run.event("checkpoint", update=checkpoint.updates, **facts)
 
 
 def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainState) -> dict[str, Any]:

@@ -182,6 +182,9 @@ class Checkpoints(Settings):
     on_save_error: Literal["stop", "continue"] = "stop"
     """Whether training goes on when a checkpoint cannot be written; the last one must succeed either way."""
 
+    background: bool = False
+    """Write checkpoints while training goes on, from a copy in memory (12 bytes a parameter)."""
+
 
 class Samples(Settings):
     """Text that the model writes while it trains, with randomness of its own."""

@@ -8,29 +8,26 @@ own JSON. The weights are moved beside the model's configuration, so every check
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from model_foundry.errors import CheckpointError, ModelFoundryError, ResourceError
 from model_foundry.failpoints import reach
-from model_foundry.manifest import file_sha256, fsync_path
+from model_foundry.manifest import file_sha256
 from model_foundry.training.agreement import Agreement
+from model_foundry.training.background import Writer
 from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
-    TRAINER_STATE,
-    WEIGHTS,
     Checkpoint,
     checkpoint_name,
     find_checkpoint,
     open_checkpoint,
-    random_state_file,
 )
 from model_foundry.training.publishing import (
     clean_up,
@@ -50,6 +47,7 @@ from model_foundry.training.restoring import (
 from model_foundry.training.retention import Retention
 from model_foundry.training.space import Space
 from model_foundry.training.state import TrainState
+from model_foundry.training.writing import StateFiles, complete
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +87,8 @@ class CheckpointManager:
         """Why this run may differ in the last bits from one that was never resumed; empty if it may not."""
         self._accelerator = accelerator
         self._agreement = Agreement(accelerator)
+        self._files = StateFiles(accelerator)
+        self._writer = Writer()
         self._tokenizer = tokenizer
         self._space = Space(folder, tokenizer)
         self._facts = {**facts, **machine_facts(accelerator.device)}
@@ -113,6 +113,15 @@ class CheckpointManager:
     def last_digest(self) -> str | None:
         """Digest of that checkpoint's manifest; kept elsewhere, it vouches for all its files."""
         return self._last.manifest["digest"] if self._last else None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a save in the background failed, as far as this process knows; ``settle`` says how."""
+        return self._writer.has_failed
+
+    def close(self) -> None:
+        """Wait for the save that is under way, where the run ends by something else."""
+        self._writer.close()
 
     def require_space(self, model: PreTrainedModel, milestones: int) -> None:
         """Refuse, before the first update, a run whose checkpoints cannot fit; called by all ranks.
@@ -139,6 +148,8 @@ class CheckpointManager:
         resumable: bool,
         milestone: bool,
         record: dict[str, Any],
+        background: bool = False,
+        published: Callable[[Checkpoint], None] = lambda checkpoint: None,
     ) -> None:
         """Publish ``checkpoint-<updates>``; called by all ranks, at an update boundary.
 
@@ -148,32 +159,46 @@ class CheckpointManager:
             resumable: Whether optimizer and random state go with it.
             milestone: Whether its weights are kept for ever.
             record: Further facts of this moment for ``trainer_state.json``.
+            background: Only copy the state to memory now, and do the rest beside training. The save before
+                it was waited for with ``settle``, which also raises what this one fails with.
+            published: Called by the main process when the checkpoint is there and was verified.
 
         Raises:
             ResourceError: When it could not be written; nothing older was touched.
             DivergedError: When a tensor is not finite.
         """
-        agreement, is_main = self._agreement, self._accelerator.is_main_process
+        agreement, files = self._agreement, self._files
         content = {**state.as_json(), **record, "resumable": resumable, "milestone": milestone}
         temporary: Path | None = None
         try:
-            agreement.on_main(lambda: self._require_savable(model))
-            temporary = new_temporary(self.folder, state.updates) if is_main else None
+            agreement.on_main(lambda: self._require_savable(model, is_checked=not background))
+            temporary = new_temporary(self.folder, state.updates) if self.is_main else None
             folder = self.folder / agreement.name(temporary.name if temporary else None)
             reach("save.state")
-            agreement.together(lambda: self._write(folder, model, resumable=resumable))
-            random_states = agreement.digests(random_state_sha256())
-            agreement.on_main(
-                lambda: self._publish(folder, model, {**content, "random_states": random_states})
-            )
+            write = files.stage if background else files.write
+            agreement.together(lambda: write(folder, model, resumable=resumable))
+            content["random_states"] = agreement.digests(random_state_sha256())
+            content["optimizer"] = optimizer_facts(self._accelerator._optimizers)
+
+            def finish() -> None:
+                try:
+                    if background:
+                        files.write_staged(folder, resumable=resumable)
+                    self._publish(folder, model, content, published)
+                except Exception as error:
+                    self._discard(folder, state, model, error)
+
+            agreement.on_main((lambda: self._writer.begin(finish)) if background else finish)
         except Exception as error:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-            if isinstance(error, ModelFoundryError):
-                raise
-            raise self._as_resource_error(state, model, error) from error
-        if is_main:
-            self._after()
+            self._discard(temporary, state, model, error)
+
+    def settle(self) -> None:
+        """Wait for the checkpoint that is published in the background; called by all ranks.
+
+        Raises:
+            ModelFoundryError: What it failed with, on all ranks.
+        """
+        self._agreement.on_main(self._writer.wait)
 
     def load(self, checkpoint: Checkpoint, *, changes: Iterable[str] = ()) -> TrainState:
         """Bring model, optimizer and randomness back to a verified checkpoint; called by all ranks.
@@ -211,54 +236,29 @@ class CheckpointManager:
         self._retention.resumed_from(checkpoint)
         return TrainState.from_record(checkpoint.record)
 
-    def _require_savable(self, model: PreTrainedModel) -> None:
-        require_finite(model, self._accelerator._optimizers)  # those that save_state writes
+    def _require_savable(self, model: PreTrainedModel, *, is_checked: bool) -> None:
+        if is_checked:
+            require_finite(model, self._accelerator._optimizers)  # those that save_state writes
         self._space.require_for_save(model, self._last)
 
-    def _write(self, folder: Path, model: PreTrainedModel, *, resumable: bool) -> None:
-        """What every process does: its part of the state, on the disk when this returns."""
-        if not folder.is_dir():
-            raise ResourceError(
-                f"{folder}: this process does not see the folder that the main one made. "
-                "Use a run folder on a file system that all of them share."
-            )
-        state_folder = folder / STATE_FOLDER
-        if resumable:
-            self._accelerator.save_state(str(state_folder))
-            fsync_path(state_folder / random_state_file(self._accelerator.process_index))
-        else:
-            self._accelerator.save_model(model, str(state_folder), max_shard_size="1000GB")
-
-    def _publish(self, folder: Path, model: PreTrainedModel, content: dict[str, Any]) -> None:
-        self._complete(folder, model, content)
+    def _publish(
+        self,
+        folder: Path,
+        model: PreTrainedModel,
+        content: dict[str, Any],
+        published: Callable[[Checkpoint], None],
+    ) -> None:
+        exactness = {"bit_exact": not self.inexact, "inexact": self.inexact}
+        record = {"global_step": content["updates"], **self._facts, **content, **exactness}
+        complete(folder, model, self._tokenizer, record)
         facts = {key: self._facts[key] for key in _IN_MANIFEST}
         facts |= {
             "milestone": content["milestone"],
             "dropped": [] if content["resumable"] else [STATE_FOLDER],
         }
         self._last = publish(folder, content["updates"], facts)
-
-    def _complete(self, temporary: Path, model: PreTrainedModel, content: dict[str, Any]) -> None:
-        """Add to what Accelerate wrote what is ours; the weights move up."""
-        (temporary / STATE_FOLDER / WEIGHTS).rename(temporary / WEIGHTS)
-        (temporary / WEIGHTS).chmod(self.folder.stat().st_mode & 0o666)  # safetensors writes 0600
-        if not content["resumable"]:
-            (temporary / STATE_FOLDER).rmdir()
-        model.config.save_pretrained(temporary)
-        if model.generation_config is not None:
-            model.generation_config.save_pretrained(temporary)
-        for file in sorted(self._tokenizer.iterdir()):
-            shutil.copyfile(file, temporary / file.name)
-        record = {
-            "global_step": content["updates"],
-            **content,
-            **self._facts,
-            "optimizer": optimizer_facts(self._accelerator._optimizers),
-            "bit_exact": not self.inexact,
-            "inexact": self.inexact,
-        }
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        (temporary / TRAINER_STATE).write_text(text, encoding="utf-8")
+        self._after()
+        published(self._last)
 
     def _after(self) -> None:
         assert self._last is not None
@@ -268,16 +268,21 @@ class CheckpointManager:
         except OSError as error:  # a hint for people; the checkpoint is there without it
             log.warning("%s could not be written: %s", self.folder / "LATEST", error)
 
-    def _as_resource_error(
-        self, state: TrainState, model: PreTrainedModel, error: Exception
-    ) -> ResourceError:
+    def _discard(
+        self, temporary: Path | None, state: TrainState, model: PreTrainedModel, error: Exception
+    ) -> NoReturn:
+        """Remove what a failed save left, and say what failed."""
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, ModelFoundryError):
+            raise error
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        return ResourceError(
+        raise ResourceError(
             f"{self.folder}: {checkpoint_name(state.updates)} could not be saved: {reason}. It needs about "
             f"{self._space.needed_bytes(model, self._last):,} bytes; {self._space.free_bytes:,} are free. "
             f"Last good checkpoint: {self.last_good or 'none'}. Repair the disk or free some space, "
             "then use --resume-from latest."
-        )
+        ) from error
 
 
 def tokenizer_sha256(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,9 @@ class Agreed:
     wants_checkpoint: bool
     """Whether a person asked for a checkpoint after it."""
 
+    has_failed: bool
+    """Whether a save in the background failed."""
+
 
 class Consensus:
     """Sums over the processes; with one process nothing is sent.
@@ -34,9 +38,17 @@ class Consensus:
         accelerator: The run's.
         stop: What this process was asked for.
         watchdog: Is told when this process waits for the others.
+        has_failed: Whether a save in the background failed, as far as this process knows.
     """
 
-    def __init__(self, accelerator: Accelerator, stop: StopRequest, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        stop: StopRequest,
+        watchdog: Watchdog,
+        has_failed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._has_failed = has_failed
         self._accelerator = accelerator
         self._stop = stop
         self._watchdog = watchdog
@@ -44,12 +56,14 @@ class Consensus:
     def on_batches(self, micro_batches: list[Batch]) -> Agreed:
         """Sum what an update shows; with it travels what any process was asked for."""
         reason, wants_checkpoint = self._stop.reason, self._stop.wants_checkpoint
+        has_failed = self._has_failed()
         mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
         if self._accelerator.num_processes == 1:
-            return Agreed(mine.tolist(), reason, wants_checkpoint)
-        asked = torch.tensor([reason is not None, wants_checkpoint], dtype=mine.dtype, device=mine.device)
-        *exposure, stops, saves = self._sum(torch.cat([mine, asked]), "update").tolist()
-        return Agreed(exposure, self._stop.reason_anywhere if stops else None, bool(saves))
+            return Agreed(mine.tolist(), reason, wants_checkpoint, has_failed)
+        flags = [reason is not None, wants_checkpoint, has_failed]
+        asked = torch.tensor(flags, dtype=mine.dtype, device=mine.device)
+        *exposure, stops, saves, fails = self._sum(torch.cat([mine, asked]), "update").tolist()
+        return Agreed(exposure, self._stop.reason_anywhere if stops else None, bool(saves), bool(fails))
 
     def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> tuple[float, bool]:
         """Sum the loss; it is sound where every process's loss and gradient are finite."""

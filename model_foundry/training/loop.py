@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,56 +17,13 @@ from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
 from model_foundry.training.consensus import Consensus
+from model_foundry.training.duties import Due, Measure, Save
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
 from model_foundry.training.nonfinite import Attempt, Recovery
 from model_foundry.training.progress import Progress
-from model_foundry.training.state import Timetable, TrainState
+from model_foundry.training.state import TrainState
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
-
-
-@dataclass(frozen=True)
-class Due:
-    """When something beside an update happens."""
-
-    evaluation: Callable[[TrainState | None, TrainState, bool], tuple[str, ...]]
-    """Names of what is measured; it is told whether the update is the last one."""
-
-    milestone: Timetable
-    """Checkpoints that are kept."""
-
-    resumable_milestone: Timetable
-    """Those of them that hold optimizer and random state."""
-
-    rolling: Timetable
-    logging: Timetable
-
-
-class Measure(Protocol):
-    """Evaluations and samples of a run."""
-
-    def __call__(self, state: TrainState, names: tuple[str, ...]) -> bool:
-        """Measure the model as it is now, and write the results down; false when it was broken off."""
-
-    def last_lines(self) -> list[str]:
-        """Return the last value of each measure, for the end of the run."""
-
-
-class Save(Protocol):
-    """Publishes checkpoints of a run."""
-
-    def __call__(
-        self, now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
-    ) -> bool:
-        """Save the state as it is now; false when that failed and the recipe says to go on.
-
-        Args:
-            now: The clock.
-            resumable: Whether optimizer and random state go with the weights.
-            milestone: Whether the weights are kept for ever.
-            must: Whether the run ends here, so that the save may not fail.
-            unmeasured: What is to be measured here still.
-        """
 
 
 @dataclass
@@ -114,6 +72,12 @@ class TrainingLoop:
     is_checkpoint_wanted: bool = False
     """Whether a person asked for a checkpoint after the update that goes on."""
 
+    has_failed_save: bool = False
+    """Whether a save in the background failed since the last update."""
+
+    stall_seconds: float = 0.0
+    """How long training stood still for checkpoints since the last logged update."""
+
     throughput: Throughput = field(default_factory=Throughput)
 
     def run(self) -> TrainState:
@@ -139,15 +103,20 @@ class TrainingLoop:
                 self.save_if_due(is_end or stop_reason is not None)
                 if stop_reason is None and self.saved_at == self.state.updates:
                     stop_reason = self.consensus.on_stopping()  # asked during the save: it was the last one
+            if is_end or stop_reason is not None:
+                self.save.settle(must=True)
             if is_end and not self.unmeasured:
                 return self.state
             if stop_reason is not None:
                 raise self.stop.obey(stop_reason, f"after update {self.state.updates}; the state is saved.")
             self.before = self.state
             stop_reason = self.update()
+            if self.has_failed_save:
+                self.save.settle(must=False)
 
     def close(self) -> None:
         """Leave the last state on the screen and close the logs."""
+        self.save.close()
         self.progress.stop()
         self.metrics.close()
         self.samples.close()
@@ -173,12 +142,14 @@ class TrainingLoop:
         if not (milestone or rolling or must):
             return
         resumable = must or rolling or self.due.resumable_milestone.falls_on(before, now)
+        began = time.monotonic()
         self.watchdog.beat("save", update=now.updates)
         self.metrics.sync()
         milestone = milestone or now.updates >= self.updates
         flags = {"resumable": resumable, "milestone": milestone, "must": must}
         if self.save(now, **flags, unmeasured=self.unmeasured) and resumable:
             self.saved_at = now.updates
+        self.stall_seconds += time.monotonic() - began
         if is_wanted:
             self.is_checkpoint_wanted = False
             self.stop.checkpoint_was_made()
@@ -217,6 +188,7 @@ class TrainingLoop:
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
         agreed = self.consensus.on_batches(micro_batches)
         self.is_checkpoint_wanted = agreed.wants_checkpoint
+        self.has_failed_save = agreed.has_failed
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
         scale = self.accelerator.num_processes / max(1, agreed.exposure[0])
         nats = torch.zeros((), device=self.accelerator.device)
@@ -260,6 +232,7 @@ class TrainingLoop:
         if self.recovery.policy.action == "skip":
             self.state = self.state.after_skip(attempt.exposure)
         else:
+            self.save.settle(must=False)  # what is being published may be what the run goes back to
             self.state = self.before = self.recovery.rewound(self.state, attempt)
             self.batches = self.recovery.open_batches(self.state)
 
@@ -277,10 +250,12 @@ class TrainingLoop:
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,
             "tokens_per_second": self.throughput.read(),
+            "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }
         if exposure[2]:
             line["bits_per_byte"] = total / math.log(2) / exposure[2]
         line |= {name: value / max(1, exposure[0]) for name, value in attempt.extras.items()}
+        self.stall_seconds = 0.0
         self.metrics.write(line)
         self.progress.update(line)
