@@ -22,7 +22,7 @@ PERSISTENCE = (
     "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,ftruncate,fallocate,chmod,fchmod,fchmodat,"
     "link,linkat,symlink,symlinkat"
 )
-_LINE = re.compile(r"^(?P<pid>\d+) (?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|\?)", re.DOTALL)
+_LINE = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|\?)", re.DOTALL)
 _CREATING = re.compile(r"O_CREAT|O_TRUNC|O_WRONLY|O_RDWR")
 
 

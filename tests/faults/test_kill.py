@@ -48,11 +48,11 @@ def require_recovery(run: Path, unbroken: list[str], *, at_least: int) -> int:
         rig = Rig(run)
         found = rig.resume()
         assert found >= at_least, f"resumed at {found}, although {at_least} was acknowledged"
-        assert rig.digest() == unbroken[found], f"checkpoint-{found} is not the state of update {found}"
+        assert rig.digest() == unbroken[max(found, 0)], f"checkpoint-{found} is not the state of update {found}"
         assert not litter(rig.folder), litter(rig.folder)
         rig.update()
         rig.save()
-        assert rig.digest() == unbroken[found + 1], "the next update differs from the unbroken run's"
+        assert rig.digest() == unbroken[max(found, 0) + 1], "the next update differs from the unbroken run's"
         say(found)
 
     found: int = result_of(recover)
