@@ -189,3 +189,64 @@ def test_a_rule_says_what_its_checkpoints_hold(section: dict[str, str]) -> None:
 
     assert rule.kind == "weights"
     assert rule.model_dump()["type"] == section["type"]
+
+
+def test_classic_gives_the_worked_example() -> None:
+    found = points(RUN, type="classic", count=4)
+
+    updates_ = {float(point.split()[0]) * (100 if point.endswith("epochs") else 1) for point in found}
+    assert sorted(updates_) == [
+        0, 1, 2, 4, 8, 16, 32, 64, 100, 125, 150, 175, 200, 225, 250, 275, 300,
+    ]  # fmt: skip
+    assert len(found) == 17
+
+
+def test_classic_ends_with_a_run_within_its_first_epoch() -> None:
+    run = RunLength(50, 100, 5_000, 3_500, 20_000, Fraction(1, 2))
+
+    assert updates(run, type="classic") == [0, 1, 2, 4, 8, 16, 32]
+
+
+def test_piecewise_changes_its_interval() -> None:
+    pieces = [
+        {"every": "10 updates", "until": "40 updates"},
+        {"every": "50 updates", "until": "140 updates"},
+        {"every": 100},
+    ]
+
+    assert updates(RUN, type="piecewise", pieces=pieces) == [10, 20, 30, 40, 90, 140, 240]
+
+
+def test_piecewise_says_the_rule_of_mistral() -> None:
+    pieces = [
+        {"every": 10, "until": 100},
+        {"every": 50, "until": 2_000},
+        {"every": 100, "until": "20k updates"},
+        {"every": 1_000, "until": "400k updates"},
+    ]
+    run = run_of(500_000)
+
+    assert updates(run, type="piecewise", pieces=pieces) == updates(run, type="mistral")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([{"every": 10, "until": "1 epoch"}], "expected one unit for all pieces"),
+        ([{"every": 10}, {"every": 20}], "expected until in all pieces but the last"),
+        (
+            [{"every": 10, "until": 50}, {"every": 20, "until": 50}],
+            "expected each piece to end after the one before it",
+        ),
+    ],
+)
+def test_piecewise_refuses_what_has_no_order(pieces: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        points(RUN, type="piecewise", pieces=pieces)
+
+
+def test_piecewise_refuses_more_points_than_anyone_can_mean() -> None:
+    with pytest.raises(
+        RecipeError, match=r"every 1 bytes is 4,000,000,000 checkpoints.*Lengthen the interval"
+    ):
+        points(run_of(100_000_000), type="piecewise", pieces=[{"every": "1 byte"}])
