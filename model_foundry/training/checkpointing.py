@@ -170,9 +170,14 @@ class CheckpointManager:
         agreement, files = self._agreement, self._files
         content = {**state.as_json(), **record, "resumable": resumable, "milestone": milestone}
         temporary: Path | None = None
+
+        def begin() -> None:
+            nonlocal temporary
+            self._require_savable(model, is_checked=not background)
+            temporary = new_temporary(self.folder, state.updates)
+
         try:
-            agreement.on_main(lambda: self._require_savable(model, is_checked=not background))
-            temporary = new_temporary(self.folder, state.updates) if self.is_main else None
+            agreement.on_main(begin)
             folder = self.folder / agreement.name(temporary.name if temporary else None)
             reach("save.state")
             write = files.stage if background else files.write
