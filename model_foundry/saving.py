@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
 from model_foundry.records import position_facts
+from model_foundry.training.aliases import add_alias
 from model_foundry.units import Duration
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Saver:
         self._run.set_status("running", update=checkpoint.updates, last_good_checkpoint=name)
         facts = {"resumable": checkpoint.is_resumable, "name": name, "manifest": digest}
         self._run.event("checkpoint", update=checkpoint.updates, **facts)
+        if milestone and self._config.checkpoints.alias is not None:
+            try:
+                add_alias(self._run.checkpoints, self._config.checkpoints.alias, checkpoint.record, name)
+            except OSError as error:  # the checkpoint is there without it
+                log.warning("%s could not be named: %s", name, error)
 
 
 def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainState) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from model_foundry.cli import batches, generate, train, verify
+from model_foundry.cli import batches, checkpoints, generate, train, verify
 from model_foundry.errors import ModelFoundryError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ train.add_to(app)
 generate.add_to(app)
 batches.add_to(app)
 verify.add_to(app)
+checkpoints.add_to(app)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
 from model_foundry.config.policy import NonFinitePolicy
+from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
 from model_foundry.corpus.source import Source
@@ -184,6 +185,15 @@ class Checkpoints(Settings):
 
     background: bool = False
     """Write checkpoints while training goes on, from a copy in memory (12 bytes a parameter)."""
+
+    alias: Annotated[str, AfterValidator(check_alias)] | None = None
+    """Further names for milestones, in checkpoints/aliases.json: chck_{words}M gives chck_10M, the first with
+    10 million words. May hold {updates}, {tokens}, {words} (k, M or B behind them: in whole thousands,
+    millions, billions) and {epoch}."""
+
+    mirror: Annotated[str, AfterValidator(check_url)] | None = None
+    """Where published checkpoints are copied to beside training, by fsspec: file:///backup, s3://bucket/runs,
+    hf://buckets/me/runs. They lie below it in a folder with the run's name; nothing is deleted there."""
 
 
 class Samples(Settings):

@@ -54,7 +54,7 @@ class Retention:
         self._published.add(newest.path)
         try:
             self._set_branch_aside(newest)
-            self._prune()
+            self.prune()
         except OSError as error:
             log.warning("%s: old checkpoints could not be removed: %s", self._folder, error)
 
@@ -73,8 +73,17 @@ class Retention:
             if STATE_FOLDER not in manifest["dropped"] or not is_same_recipe:
                 set_aside(path)
 
-    def _prune(self) -> None:
-        resumable = 0
+    def prune(self) -> None:
+        """Remove what ``outdated`` names: milestones keep their weights."""
+        for checkpoint in self.outdated():
+            if checkpoint.manifest.get("milestone"):
+                drop_state(checkpoint)
+            else:
+                delete(checkpoint.path)
+
+    def outdated(self) -> list[Checkpoint]:
+        """Return, newest first, those whose resumable state is no longer kept; nothing is changed."""
+        resumable, found = 0, []
         for path in published(self._folder):
             manifest = self._manifest(path)
             if manifest is None or STATE_FOLDER in manifest["dropped"]:
@@ -87,12 +96,9 @@ class Retention:
                     continue
                 self._verified.add(path)
             resumable += 1
-            if resumable <= self._keep_resumable or self._is_resumed_from(path):
-                continue
-            if manifest.get("milestone"):
-                drop_state(Checkpoint(path, manifest["updates"], manifest, {}))
-            else:
-                delete(path)
+            if resumable > self._keep_resumable and not self._is_resumed_from(path):
+                found.append(Checkpoint(path, manifest["updates"], manifest, {}))
+        return found
 
     def _is_resumed_from(self, path: Path) -> bool:
         return self._resumed_from is not None and path == self._resumed_from.path
