@@ -15,7 +15,17 @@ _FREE = (
     "training.max_time", "data.workers",
     "training.on_nonfinite", "training.hang_timeout",
 )  # fmt: skip
-_IDENTITY = ("model", "tokenizer", "corpus", "seed", "seeds", "data", "initialization", "objective")
+_IDENTITY = (
+    "model",
+    "tokenizer",
+    "corpus",
+    "seed",
+    "seeds",
+    "data",
+    "initialization",
+    "objective",
+    "training.batch_size",
+)
 _MISSING = "not set"
 
 
@@ -36,7 +46,9 @@ def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     """Return the differences of two resolved recipes, in the order of their keys.
 
     ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the
-    trajectory; so does the duration, except under a schedule that does not depend on it.
+    trajectory; so does the duration, except under a schedule that does not depend on it. The batch size is of
+    the run's identity because the place in the data follows from updates: with another one, text would be lost
+    or repeated.
     """
     old, new = dict(_leaves(then)), dict(_leaves(now))
     changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
