@@ -183,6 +183,7 @@ def _subject(
         encoder=data.encoder,
         held_out=open_held_out(data.corpus, data.encoder),
         context=config.data.context,
+        documents=config.data.documents,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
         reduce=interruption.reduce,

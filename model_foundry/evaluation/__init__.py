@@ -30,6 +30,7 @@ class Subject:
     encoder: TextEncoder
     held_out: dict[str, TokenStream]
     context: int
+    documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
     rank: int = 0
     processes: int = 1
     reduce: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor

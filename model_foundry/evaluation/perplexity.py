@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 from model_foundry.errors import DataError
 from model_foundry.evaluation import Evaluator, Subject
+from model_foundry.objective import IGNORED
 
 if TYPE_CHECKING:
     import torch
 
     from model_foundry.data.stream import TokenStream
+    from model_foundry.data.windows import Windows
+    from model_foundry.objective import Batch
 
 _TOKENS_A_BATCH = 8192
 
 
 class Perplexity(Evaluator):
-    """Loss over the whole held-out text, in non-overlapping windows of the training context."""
+    """Loss over the whole held-out text, in the windows and document mode of the training."""
 
     def evaluate(self, subject: Subject, folders: list[Path]) -> dict[str, float]:
         """Return ``loss`` (nats a token), ``perplexity`` and ``bits_per_byte``, in all and by source.
@@ -48,48 +51,47 @@ def _sums(subject: Subject, stream: TokenStream) -> torch.Tensor:
     """Return nats, targets, nats of targets with text, and their bytes, over all processes (float64)."""
     import torch
 
+    from model_foundry.data.course import Course
+    from model_foundry.data.loader import WindowDataset
     from model_foundry.data.windows import Windows
 
-    windows = Windows(stream, subject.context, "concatenate")
-    rows_a_batch = max(1, _TOKENS_A_BATCH // subject.context)
+    windows = Windows(stream, subject.context, subject.documents)
     total = torch.zeros(4, dtype=torch.float64)
-    mine = range(subject.rank, windows.count, subject.processes)
-    for first in range(0, len(mine), rows_a_batch):
-        spans = [windows.span(window) for window in mine[first : first + rows_a_batch]]
-        ids, targets = _rows(stream, spans, subject.context)
-        logits = subject.model(input_ids=ids.to(subject.device), use_cache=False).logits
-        nats = torch.nn.functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            targets.to(subject.device).flatten(),
-            ignore_index=-100,
-            reduction="none",
-        ).cpu()
-        counted = targets.flatten() != -100
-        has_text = counted & (targets.flatten() != subject.encoder.eos_id)
-        total += torch.stack(
-            [
-                nats[counted].sum(dtype=torch.float64),
-                counted.sum().double(),
-                nats[has_text].sum(dtype=torch.float64),
-                torch.tensor(sum(stream.bytes(start + 1, stop) for start, stop in spans)).double(),
-            ]
-        )
+    if windows.count:
+        rows = WindowDataset(Course([windows], seed=0, mode="sequential", batch_size=1))
+        rows_a_batch = max(1, _TOKENS_A_BATCH // subject.context)
+        mine = range(subject.rank, windows.count, subject.processes)
+        for first in range(0, len(mine), rows_a_batch):
+            numbers = list(mine[first : first + rows_a_batch])
+            total[:3] += _nats(subject, rows.__getitems__(numbers))
+            total[3] += sum(_text_bytes(windows, window) for window in numbers)
     reduced: torch.Tensor = subject.reduce(total.to(subject.device)).cpu()
     return reduced
 
 
-def _rows(
-    stream: TokenStream, spans: list[tuple[int, int]], context: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _nats(subject: Subject, batch: Batch) -> torch.Tensor:
     import torch
 
-    ids = torch.zeros(len(spans), context, dtype=torch.int64)
-    targets = torch.full((len(spans), context), -100, dtype=torch.int64)
-    for row, (start, stop) in enumerate(spans):
-        tokens = torch.from_numpy(stream.tokens(start, stop))
-        ids[row, : len(tokens) - 1] = tokens[:-1]
-        targets[row, : len(tokens) - 1] = tokens[1:]
-    return ids, targets
+    arguments = {"input_ids": batch["ids_BT"].to(subject.device), "use_cache": False}
+    if "positions_BT" in batch:
+        arguments["position_ids"] = batch["positions_BT"].to(subject.device)
+    targets_N = batch["targets_BT"].flatten()
+    logits_NV = subject.model(**arguments).logits.float().flatten(0, 1)
+    nats_N = torch.nn.functional.cross_entropy(
+        logits_NV, targets_N.to(subject.device), ignore_index=IGNORED, reduction="none"
+    ).cpu()
+    counted = targets_N != IGNORED
+    has_text = counted & (targets_N != subject.encoder.eos_id)
+    sums = [nats_N[counted].sum(dtype=torch.float64), counted.sum().double()]
+    return torch.stack([*sums, nats_N[has_text].sum(dtype=torch.float64)])
+
+
+def _text_bytes(windows: Windows, window: int) -> int:
+    """Count the bytes of a window's targets; a document's first token is no target where they are isolated."""
+    start, stop = windows.span(window)
+    stream = windows.stream
+    not_targets = windows.boundaries(start, stop).tolist() if windows.documents == "isolate" else []
+    return stream.bytes(start + 1, stop) - sum(stream.bytes(token, token + 1) for token in not_targets)
 
 
 def _measures(sums: torch.Tensor) -> dict[str, float]:

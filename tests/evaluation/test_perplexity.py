@@ -187,3 +187,34 @@ def test_it_is_refused_where_nothing_is_held_out(subject_of):
 
     with pytest.raises(DataError, match=r"nothing is held out\. Set corpus\.validation\.fraction above 0"):
         Perplexity().evaluate(subject, [])
+
+
+@pytest.mark.parametrize("documents", ["isolate", "pad"])
+def test_isolated_documents_are_measured_as_if_each_stood_alone(subject_of, documents):
+    texts = ["The end of a document is a target.", "So is its beginning.", "xy"]
+    subject = subject_of(texts, context=64)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=1, n_embd=16, n_head=2, n_positions=64, vocab_size=subject.encoder.vocab_size, use_cache=False
+    )
+    model = GPT2LMHeadModel(config).train(False)
+
+    result = measure(replace(subject, documents=documents), model)
+
+    nats, targets = 0.0, 0
+    for ids in subject.encoder.encode_batch(texts):
+        whole = torch.tensor([[*ids.tolist(), subject.encoder.eos_id]])
+        with torch.no_grad():
+            nats += float(model(whole, labels=whole).loss) * (whole.shape[1] - 1)
+        targets += whole.shape[1] - 1
+    assert result["loss"] == pytest.approx(nats / targets, rel=1e-5)
+
+
+@pytest.mark.parametrize("documents", ["isolate", "pad"])
+def test_first_tokens_of_isolated_documents_are_in_neither_sum_of_bits_per_byte(subject_of, documents):
+    # "a b END" and "c d e END" apart: the text that is a target is b, d and e.
+    subject = replace(subject_of(["ab", "cde"]), documents=documents)
+
+    result = measure(subject, Fixed({}, subject.encoder.vocab_size))
+
+    assert result["bits_per_byte"] == pytest.approx(math.log2(subject.encoder.vocab_size), rel=1e-6)
