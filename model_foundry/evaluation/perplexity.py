@@ -87,7 +87,7 @@ def _nats(subject: Subject, batch: Batch) -> torch.Tensor:
 
 
 def _text_bytes(windows: Windows, window: int) -> int:
-    """Count the bytes of a window's targets; a document's first token is no target where they are isolated."""
+    """Count the bytes of a window's targets; first tokens of isolated documents are none."""
     start, stop = windows.span(window)
     stream = windows.stream
     not_targets = windows.boundaries(start, stop).tolist() if windows.documents == "isolate" else []

@@ -31,7 +31,9 @@ class Fixed(torch.nn.Module):
         chances = [probabilities.get(token, rest) for token in range(size)]
         self.logits = torch.tensor(chances, dtype=torch.float64).log().float()
 
-    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> object:
+    def forward(
+        self, input_ids: torch.Tensor, use_cache: bool, position_ids: torch.Tensor | None = None
+    ) -> object:
         logits_BTV = self.logits.expand(*input_ids.shape, -1)
         return type("Output", (), {"logits": logits_BTV})
 
