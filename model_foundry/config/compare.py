@@ -47,8 +47,8 @@ def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
 
     ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the
     trajectory; so does the duration, except under a schedule that does not depend on it. The batch size is of
-    the run's identity because the place in the data follows from updates: with another one, text would be lost
-    or repeated.
+    the run's identity because the place in the data follows from updates: with another one, text would be
+    lost or repeated.
     """
     old, new = dict(_leaves(then)), dict(_leaves(now))
     changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
