@@ -20,7 +20,7 @@ THREADS = $${OMP_NUM_THREADS:-$$($(BIN)/python -c 'import os, psutil; \
 
 CODE := model_foundry tests $(wildcard benchmarks)
 
-.PHONY: help demo test check format formatted lint types layers coverage
+.PHONY: help demo test faults check format formatted lint types layers coverage
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ demo: $(READY) ## Train the demo model on the CPU, in a run folder of its own
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest
+
+faults: $(READY) ## Run all tests of faults, the long ones too: a thousand kills, two processes
+	@$(BIN)/python -m pytest tests/faults -m "nightly or not nightly" -rP
 
 check: formatted lint types layers test ## Everything that must hold before a change lands
 

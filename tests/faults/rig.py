@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -216,6 +217,14 @@ def fork(work: Callable[[Callable[[], None], Callable[[Any], None]], None]) -> C
         os.write(writer, json.dumps({"traceback": traceback.format_exc()}).encode() + b"\n")
     finally:
         os._exit(status)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def result_of(work: Callable[[Callable[[Any], None]], None]) -> Any:

@@ -22,7 +22,9 @@ PERSISTENCE = (
     "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,ftruncate,fallocate,chmod,fchmod,fchmodat,"
     "link,linkat,symlink,symlinkat"
 )
-_LINE = re.compile(r"^\d+ +(?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|\?)", re.DOTALL)
+_LINE = re.compile(
+    r"^(?P<thread>\d+) +(?P<name>\w+)\((?P<arguments>.*?)\) += (?P<result>-?\d+|\?)", re.DOTALL
+)
 _CREATING = re.compile(r"O_CREAT|O_TRUNC|O_WRONLY|O_RDWR")
 
 
@@ -74,17 +76,19 @@ def traced(child: Child, log: Path, *options: str) -> Iterator[None]:
 
 def persistence_calls(log: Path, folder: Path) -> list[Call]:
     """Return the calls of a log that change something below ``folder``, in order."""
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()  # strace counts each thread for itself
     calls = []
     for line in log.read_text(errors="surrogateescape").splitlines():
         match = _LINE.match(line)
         if match is None:
             continue
         name, arguments = match["name"], match["arguments"]
-        counts[name] += 1
+        counts[match["thread"], name] += 1
         is_reading = name in ("openat", "open") and not _CREATING.search(arguments)
         if str(folder) in arguments and not is_reading:
-            calls.append(Call(name, counts[name], arguments, int(match["result"].replace("?", "-1"))))
+            calls.append(
+                Call(name, counts[match["thread"], name], arguments, int(match["result"].replace("?", "-1")))
+            )
     return calls
 
 

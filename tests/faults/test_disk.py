@@ -83,7 +83,7 @@ def test_an_error_of_any_flush_discards_the_save_and_nothing_else(three, unbroke
     # The flushes after the last one of the publication belong to what is deleted and to a hint: a warning.
     assert len(flushes) - refused <= 5
     assert refused >= 11
-    print(f"F4: EIO at {len(flushes)}/{len(flushes)} flushes; {refused} saves refused, the others were published")
+    print(f"F4: EIO at {len(flushes)}/{len(flushes)} flushes; {refused} saves refused, others published")
 
 
 @pytest.mark.parametrize("number", range(1, 13))
