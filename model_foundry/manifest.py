@@ -111,13 +111,26 @@ def read_manifest(folder: Path, name: str = MANIFEST_NAME) -> dict[str, Any]:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ManifestError(f"{name} is not a file")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ManifestError(f"{name} is missing: it was never completed") from None
+    except OSError as error:
+        raise ManifestError(f"{name} cannot be read ({type(error).__name__})") from error
+    return parse_manifest(content, name)
+
+
+def parse_manifest(text: bytes, name: str = MANIFEST_NAME) -> dict[str, Any]:
+    """Return what a manifest says whose own digest holds.
+
+    Raises:
+        ManifestError: When it is unreadable or changed.
+    """
+    try:
+        content = json.loads(text.decode("utf-8"))
         digest = content.pop("digest")
         holds = json_sha256(content) == digest
         files = {file: (int(facts["size"]), str(facts["sha256"])) for file, facts in content["files"].items()}
-    except FileNotFoundError:
-        raise ManifestError(f"{name} is missing: it was never completed") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{name} cannot be read ({type(error).__name__})") from error
     if not holds:
         raise ManifestError(f"{name} was changed after it was written")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
 from model_foundry.records import position_facts
 from model_foundry.training.aliases import add_alias
+from model_foundry.training.checkpoint_files import published
+from model_foundry.training.mirror import Mirror
+from model_foundry.training.remote import Remote
 from model_foundry.units import Duration
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from model_foundry.training.state import TrainState
 
 log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 10.0  # for copies, where a launcher may wait for the run to end
 
 
 class Saver:
@@ -41,6 +47,7 @@ class Saver:
         self._config, self._run = trainer.config, trainer.run
         self._built, self._curve, self._checkpoints = built, curve, checkpoints
         self._last_update = 0
+        self._mirror = self._start_mirror(trainer.mirror) if checkpoints.is_main else None
 
     def __call__(
         self, now: TrainState, *, resumable: bool, milestone: bool, must: bool, unmeasured: tuple[str, ...]
@@ -51,13 +58,13 @@ class Saver:
         self._last_update = now.updates
         background = self._config.checkpoints.background and not must
 
-        def published(checkpoint: Checkpoint) -> None:
+        def tell(checkpoint: Checkpoint) -> None:
             self._published(checkpoint, milestone=milestone)
 
         try:
             record = {**moment(self._config, self._built, self._curve, now), "unmeasured": unmeasured}
             flags = {"resumable": resumable, "milestone": milestone, "background": background}
-            self._checkpoints.save(now, self._built.model, record=record, **flags, published=published)
+            self._checkpoints.save(now, self._built.model, record=record, **flags, published=tell)
         except ResourceError as error:
             return self._failed(error, must=must)
         if self._checkpoints.is_main:
@@ -80,8 +87,19 @@ class Saver:
         return True
 
     def close(self) -> None:
-        """Wait for the save that is under way, however the run ended."""
+        """Wait for the save that is under way, however the run ended, and a while for copies elsewhere."""
         self._checkpoints.close()
+        if self._mirror is not None:
+            is_breaking_off = sys.exc_info()[0] is not None
+            timeout = self._config.training.hang_timeout
+            self._mirror.close(min(_GRACE_SECONDS, timeout / 2) if is_breaking_off else 0.8 * timeout)
+
+    def _start_mirror(self, address: str | None) -> Mirror | None:
+        if address is None:
+            return None
+        mirror = Mirror(Remote(address), self._run.event)
+        mirror.start(reversed(published(self._run.checkpoints)))  # those that are there are passed over
+        return mirror
 
     def _failed(self, error: ResourceError, *, must: bool) -> bool:
         if self._config.checkpoints.on_save_error == "stop" or must:
@@ -97,6 +115,8 @@ class Saver:
         self._run.set_status("running", update=checkpoint.updates, last_good_checkpoint=name)
         facts = {"resumable": checkpoint.is_resumable, "name": name, "manifest": digest}
         self._run.event("checkpoint", update=checkpoint.updates, **facts)
+        if self._mirror is not None:
+            self._mirror.add(checkpoint.path)
         if milestone and self._config.checkpoints.alias is not None:
             try:
                 add_alias(self._run.checkpoints, self._config.checkpoints.alias, checkpoint.record, name)

@@ -39,8 +39,8 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--run-dir", metavar="PATH", help="the run's folder (default: runs/<name>)")
     parser.add_argument(
         "--resume-from",
-        metavar="latest|RUN|CHECKPOINT",
-        help="go on from the newest checkpoint that holds, or one",
+        metavar="latest|RUN|CHECKPOINT|URL",
+        help="go on from the newest checkpoint that holds, or one; a URL is a mirror's folder for the run",
     )
     parser.add_argument(
         "--accept-changes",

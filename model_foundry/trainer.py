@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NAME_ONE = (
+    "Name a run's folder, one of its checkpoints/checkpoint-N, or 'latest' for the newest of this "
+    "recipe's run."
+)
+
 
 @dataclass(frozen=True)
 class Resume:
@@ -40,6 +45,8 @@ class Resume:
 
     run: Path
     checkpoint: Path | None = None
+    address: str | None = None
+    """Copies elsewhere, or one of them, that fsspec reaches."""
 
 
 class Trainer:
@@ -51,7 +58,8 @@ class Trainer:
         working
             folder where not given.
         run_dir: The run's folder; ``base_dir/runs/<name>`` where not given.
-        resume_from: ``latest``, a run folder or a checkpoint folder; None starts a new run.
+        resume_from: ``latest``, a run folder, a checkpoint folder, or the address of a mirror's copies; None
+            starts a new run.
         recipe: The recipe as it was given, to be stored in the run.
         accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the
         trajectory.
@@ -138,13 +146,26 @@ class Trainer:
         if self.resume is None:
             return None
         from model_foundry.config.compare import recipe_changes, refuse_changes
-        from model_foundry.training.checkpointing import find_checkpoint, open_checkpoint
+        from model_foundry.training.checkpointing import open_checkpoint
+        from model_foundry.training.fetching import fetch_checkpoint, find_or_fetch
 
-        named = self.resume.checkpoint
+        named, address = self.resume.checkpoint, self.resume.address
+        is_main, timeout = os.environ.get("RANK", "0") == "0", self.config.training.hang_timeout
+        run_id = self.run.status().get("run_id")
+        checkpoint: Checkpoint | None
         if named is not None:
-            checkpoint: Checkpoint | None = open_checkpoint(named)
+            checkpoint = open_checkpoint(named)
+        elif address is not None:
+            folder = self.run.checkpoints
+            checkpoint = fetch_checkpoint(address, folder, run_id, is_main=is_main, timeout=timeout)
+            if checkpoint is None:
+                raise CheckpointError(
+                    f"--resume-from {address}: there is no complete checkpoint. {_NAME_ONE}"
+                )
         else:
-            checkpoint = find_checkpoint(self.run.checkpoints, self.run.status().get("run_id"))
+            checkpoint = find_or_fetch(
+                self.run.checkpoints, run_id, self.mirror, is_main=is_main, timeout=timeout
+            )
         if checkpoint is None:
             return None
         changes = recipe_changes(checkpoint.record["recipe"], self.config.resolved())
@@ -153,6 +174,12 @@ class Trainer:
         for change in changes:
             log.warning("changed since %s: %s (%s)", checkpoint.path.name, change, change.meaning)
         return checkpoint
+
+    @property
+    def mirror(self) -> str | None:
+        """Where this run's checkpoints are copied to."""
+        address = self.config.checkpoints.mirror
+        return None if address is None else f"{address.rstrip('/')}/{self.run.path.resolve().name}"
 
     def _nothing_yet(self, earlier: str | None) -> str:
         """Say that a run begins at its first update although it, or its folder, was there before."""
@@ -215,6 +242,8 @@ def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
     """
     if resume_from == "latest":
         return Resume(default)
+    if "://" in resume_from:
+        return Resume(default, address=resume_from)
     path = Path(resume_from)
     if path.name.startswith((".tmp-", ".trash-")):
         raise CheckpointError(
@@ -229,9 +258,7 @@ def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
         exists = (path / "recipe.yaml").is_file() or (path / "checkpoints").is_dir()
     if not exists:
         raise CheckpointError(
-            f"--resume-from {resume_from}: neither a run nor a checkpoint is there. "
-            "Name a run's folder, one of its checkpoints/checkpoint-N, or 'latest' for the newest of this "
-            "recipe's run."
+            f"--resume-from {resume_from}: neither a run nor a checkpoint is there. {_NAME_ONE}"
         )
     if is_named and default.resolve() != resume.run.resolve():
         raise RunDirectoryError(
