@@ -16,10 +16,13 @@ from model_foundry.training.watchdog import Watchdog
 
 @dataclass(frozen=True)
 class Agreed:
-    """What all processes know before they compute an update."""
+    """What all processes know of an update once its gradient is there."""
 
-    exposure: list[int]
-    """Targets, words, bytes and documents, over all processes."""
+    nats: float
+    """Loss of all processes, summed over their targets."""
+
+    is_finite: bool
+    """Whether every process's loss and gradient are."""
 
     stop_reason: str | None
     """Why to stop after it, where any process was asked to."""
@@ -53,27 +56,27 @@ class Consensus:
         self._stop = stop
         self._watchdog = watchdog
 
-    def on_batches(self, micro_batches: list[Batch]) -> Agreed:
-        """Sum what an update shows; with it travels what any process was asked for."""
+    def on_exposure(self, micro_batches: list[Batch]) -> list[int]:
+        """Sum what an update shows: targets, words, bytes and documents."""
+        mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
+        summed = mine if self._accelerator.num_processes == 1 else self._sum(mine, "update")
+        exposure: list[int] = summed.tolist()
+        return exposure
+
+    def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> Agreed:
+        """Sum the loss and learn whether all is finite; with it travels what any process was asked for."""
         reason, wants_checkpoint = self._stop.reason, self._stop.wants_checkpoint
         has_failed = self._has_failed()
-        mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
-        if self._accelerator.num_processes == 1:
-            return Agreed(mine.tolist(), reason, wants_checkpoint, has_failed)
-        flags = [reason is not None, wants_checkpoint, has_failed]
-        asked = torch.tensor(flags, dtype=mine.dtype, device=mine.device)
-        *exposure, stops, saves, fails = self._sum(torch.cat([mine, asked]), "update").tolist()
-        return Agreed(exposure, self._stop.reason_anywhere if stops else None, bool(saves), bool(fails))
-
-    def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> tuple[float, bool]:
-        """Sum the loss; it is sound where every process's loss and gradient are finite."""
         if self._accelerator.num_processes == 1:
             total = float(nats)
-            return total, math.isfinite(total) and math.isfinite(grad_norm)
+            is_finite = math.isfinite(total) and math.isfinite(grad_norm)
+            return Agreed(total, is_finite, reason, wants_checkpoint, has_failed)
         # A number times 0 is 0 where it is finite, and not a number where it is not: so one sum tells all.
-        mine = torch.stack([nats, torch.tensor(grad_norm * 0, dtype=nats.dtype, device=nats.device)])
-        total, zero = self._sum(mine, "update").tolist()
-        return total, math.isfinite(total) and zero == 0
+        rest = torch.tensor([grad_norm * 0, reason is not None, wants_checkpoint, has_failed])
+        mine = torch.cat([nats.view(1), rest.to(nats)])
+        total, zero, stops, saves, fails = self._sum(mine, "update").tolist()
+        stop_reason = self._stop.reason_anywhere if stops else None
+        return Agreed(total, math.isfinite(total) and zero == 0, stop_reason, saves > 0, fails > 0)
 
     def on_stopping(self) -> str | None:
         """Return why to stop, where any process was asked to; called by all of them between two updates."""

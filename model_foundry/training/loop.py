@@ -186,11 +186,9 @@ class TrainingLoop:
         self.watchdog.beat("update", update=self.state.updates)
         reach(f"update.{self.state.updates + 1}")
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
-        agreed = self.consensus.on_batches(micro_batches)
-        self.is_checkpoint_wanted = agreed.wants_checkpoint
-        self.has_failed_save = agreed.has_failed
+        exposure = self.consensus.on_exposure(micro_batches)
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
-        scale = self.accelerator.num_processes / max(1, agreed.exposure[0])
+        scale = self.accelerator.num_processes / max(1, exposure[0])
         nats = torch.zeros((), device=self.accelerator.device)
         extras: dict[str, torch.Tensor] = {}
         for index, batch in enumerate(micro_batches):
@@ -213,9 +211,11 @@ class TrainingLoop:
         grad_norm = float(
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
         )
-        total, is_finite = self.consensus.on_numbers(nats, grad_norm)
+        agreed = self.consensus.on_numbers(nats, grad_norm)
+        self.is_checkpoint_wanted, self.has_failed_save = agreed.wants_checkpoint, agreed.has_failed
         sums = {name: float(self.accelerator.reduce(value, "sum")) for name, value in extras.items()}
-        return Attempt(number, agreed.exposure, total, grad_norm, is_finite, sums), agreed.stop_reason
+        found = Attempt(number, exposure, agreed.nats, grad_norm, agreed.is_finite, sums)
+        return found, agreed.stop_reason
 
     def pass_over(self, attempt: Attempt) -> None:
         """Do without an attempt whose loss or gradient is not finite.
@@ -225,6 +225,7 @@ class TrainingLoop:
         """
         self.optimizer.zero_grad()
         self.recovery.report(attempt, self.state)
+        self.save.settle(must=False)  # what is published beside training is what a run may go back to
         if self.recovery.is_exhausted(self.state):
             if self.saved_at != self.state.updates:
                 self.save_if_due(must=True)

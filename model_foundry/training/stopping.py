@@ -25,7 +25,10 @@ GRACE_SECONDS = 25.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PARENT_DEATH = signal.SIGUSR2
-"""Not one of those: the launcher often dies of the signal that this process was sent, too."""
+"""Not one of those three: the launcher often dies of the signal that this process was sent, too."""
+
+_LEAVE = b"\0"
+"""Tells the listener to end; no signal has this number."""
 
 
 class StopRequest:
@@ -74,8 +77,10 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
         self._previous.clear()
         signal.set_wakeup_fd(self._previous_wakeup)
-        os.close(self._write_end)
+        # Processes forked meanwhile hold the pipe open, so its end would not be noticed: a word is sent.
+        os.write(self._write_end, _LEAVE)
         self._listener.join()
+        os.close(self._write_end)
         self._listener = None
 
     @property
@@ -146,7 +151,9 @@ class StopRequest:
 
     def _listen(self, read_end: int) -> None:
         is_told = False
-        while numbers := os.read(read_end, 64):
+        numbers = b""
+        while _LEAVE not in numbers:
+            numbers = os.read(read_end, 64)
             for number in numbers:
                 if number not in (*_SIGNALS, _PARENT_DEATH):
                     continue

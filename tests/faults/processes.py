@@ -1,4 +1,4 @@
-"""Runs that are never stopped to compare with, and the processes of a run, none of which may be left behind."""
+"""Runs that are never stopped, to compare with; and the processes of a run, none of which may stay."""
 
 from __future__ import annotations
 
@@ -51,8 +51,15 @@ def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def reached(lab: Lab, run: str, update: int) -> bool:
-    return any(line["update"] >= update for line in lab.metrics(run))
+def wait_for_update(lab: Lab, run: str, update: int) -> None:
+    """Return when a run has logged an update; fail at once when it ended before."""
+
+    def is_there() -> bool:
+        has_begun = (lab.folder / run / "status.json").exists()
+        assert not has_begun or lab.status(run)["state"] == "running", lab.status(run)
+        return any(line["update"] >= update for line in lab.metrics(run))
+
+    wait_until(is_there)
 
 
 def events(lab: Lab, run: str, kind: str) -> list[dict[str, object]]:

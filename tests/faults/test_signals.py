@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import model_foundry
-from tests.faults.processes import Straight, events, must_be_gone, reached, wait_until
+from tests.faults.processes import Straight, events, must_be_gone, wait_for_update, wait_until
 from tests.lab import QUIET, Lab
 
 CPU = Path(model_foundry.__file__).parents[1] / "accelerate_configs" / "cpu.yaml"
@@ -150,7 +150,7 @@ def test_a_second_signal_ends_at_once_and_the_next_start_removes_what_was_half_w
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_file_stop_saves_and_stops_once(lab, straight, processes):
     children = lab.begin("--run-dir=run", processes=processes, failpoint="update.7=sleep:1")
-    wait_until(lambda: reached(lab, "run", 6))
+    wait_for_update(lab, "run", 6)
     (lab.folder / "run" / "control" / "stop").touch()
     status, output = lab.wait(children)
 
@@ -163,7 +163,7 @@ def test_a_file_stop_saves_and_stops_once(lab, straight, processes):
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_file_checkpoint_saves_a_resumable_state_and_is_removed(lab, straight, processes):
     children = lab.begin("--run-dir=run", processes=processes, failpoint="update.7=sleep:1")
-    wait_until(lambda: reached(lab, "run", 6))
+    wait_for_update(lab, "run", 6)
     wish = lab.folder / "run" / "control" / "checkpoint"
     wish.touch()
     status, output = lab.wait(children)
@@ -227,7 +227,7 @@ def stopped_under_a_launcher(
     held_at(lab, 7)
     launcher = launch(lab, LAUNCHERS[name])
     launched.append(launcher)
-    wait_until(lambda: reached(lab, "run", 6))
+    wait_for_update(lab, "run", 6)
     family = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True)]
     worker = int(str(lab.status("run")["pid"]))
 
@@ -276,7 +276,7 @@ def test_so_it_is_under_every_launcher(lab, straight, launched, name, number, wh
 def test_workers_of_the_loader_outlast_the_signal_and_end_with_their_process(lab, straight):
     arguments = ["--run-dir=run", "data.workers=2"]
     children = lab.begin(*arguments, failpoint="update.7=sleep:1")
-    wait_until(lambda: reached(lab, "run", 6))
+    wait_for_update(lab, "run", 6)
     workers = psutil.Process(children[0]).children()
     assert len(workers) == 2
     for worker in workers:
@@ -293,7 +293,7 @@ def test_workers_of_the_loader_outlast_the_signal_and_end_with_their_process(lab
 
 def test_workers_of_the_loader_end_when_their_process_is_killed(lab):
     children = lab.begin("--run-dir=run", "data.workers=2", failpoint="update.7=sleep:60")
-    wait_until(lambda: reached(lab, "run", 6))
+    wait_for_update(lab, "run", 6)
     workers = psutil.Process(children[0]).children()
     assert len(workers) == 2
     os.kill(children[0], signal.SIGKILL)
