@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from model_foundry.training.checkpoint_files import open_checkpoint
+from model_foundry.training.checkpoint_files import open_checkpoint, published, verify_checkpoint
 from tests.faults.rig import Child, Rig, fork, free_port, litter, result_of, trajectory
 from tests.faults.system_calls import can_strace, persistence_calls, traced
 
@@ -42,10 +42,12 @@ def save_on_an_old_branch(run: Path) -> Callable[..., None]:
 
 
 def require_recovery(run: Path, unbroken: list[str], *, at_least: int) -> int:
-    """A new process goes on: from where, exactly, and is the litter gone?"""
+    """A new process goes on: from where, exactly, is the litter gone, and does all hold that there is?"""
 
     def recover(say: Callable[[Any], None]) -> None:
         rig = Rig(run)
+        for path in published(rig.folder):
+            verify_checkpoint(path)
         found = rig.resume()
         assert found >= at_least, f"resumed at {found}, although {at_least} was acknowledged"
         assert rig.digest() == unbroken[max(found, 0)], (
@@ -82,6 +84,7 @@ def test_a_kill_at_any_persistence_call_of_a_save_costs_nothing(a_run, unbroken,
             child.start()
             assert child.wait() == ["ready"], f"not killed at {call}"
         assert child.status == -signal.SIGKILL, call
+        verify_checkpoint(run / "checkpoints" / "checkpoint-1")  # a milestone is always there
         resumed_at.append(require_recovery(run, unbroken, at_least=3))
         shutil.rmtree(run)
 

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from model_foundry.training.checkpoint_files import Checkpoint, find_checkpoint, open_checkpoint
+from model_foundry.training.checkpoint_files import (
+    Checkpoint,
+    find_checkpoint,
+    open_checkpoint,
+    published,
+    verify_checkpoint,
+)
 from model_foundry.training.publishing import clean_up
 from tests.faults.disk_model import Recording
 from tests.faults.rig import RUN_ID, Rig, fork, litter
@@ -22,12 +28,30 @@ SUBSETS = 20
 pytestmark = pytest.mark.skipif(not can_strace(), reason="strace is absent or may not attach to processes")
 
 
-def two_saves(run: Path) -> Callable[..., None]:
-    """Saves 4 and 5 of a run that goes on from checkpoint-3."""
+def on_an_old_branch(run: Path) -> Rig:
+    """A run that goes on from checkpoint-3 though it has 4 and 5."""
+    rig = Rig(run, keep=1)
+    rig.load(open_checkpoint(run / "checkpoints" / "checkpoint-3"))
+    return rig
 
-    def work(ready: Callable[[], None], say: Callable[[Any], None]) -> None:
-        rig = Rig(run, keep=1)
-        rig.load(open_checkpoint(run / "checkpoints" / "checkpoint-3"))
+
+def never_stopped(run: Path) -> Rig:
+    """A run after its third save, which keeps the newest state alone."""
+    shutil.rmtree(run)
+    rig = Rig(run, keep=1)
+    for update in range(1, 4):
+        rig.update()
+        rig.save(milestone=update == 1)
+    return rig
+
+
+@pytest.fixture
+def recording(request: pytest.FixtureRequest, a_run: Path, memory: Path, tmp_path: Path) -> Recording:
+    """What saves 4 and 5 did to the disk, as strace saw it."""
+    run = shutil.copytree(a_run, memory / "run")
+
+    def two_saves(ready: Callable[[], None], say: Callable[[Any], None]) -> None:
+        rig = request.param(run)
         rig.update()
         ready()
         rig.save()
@@ -36,18 +60,9 @@ def two_saves(run: Path) -> Callable[..., None]:
         rig.save()
         say("saved 5")
 
-    return work
-
-
-@pytest.fixture
-def recording(request: pytest.FixtureRequest, a_run: Path, memory: Path, tmp_path: Path) -> Recording:
-    """What the two saves did to the disk, as strace saw it; with a 4 and 5 there from before, or without."""
-    run = shutil.copytree(a_run, memory / "run")
-    for update in request.param:
-        shutil.rmtree(run / "checkpoints" / f"checkpoint-{update}")
-    recorded = Recording(run / "checkpoints")
-    child = fork(two_saves(run))
+    child = fork(two_saves)
     child.read_until("ready")
+    recorded = Recording(run / "checkpoints")
     with traced(child, tmp_path / "log", "-xx", "-s", "10000000"):
         child.start()
         assert child.wait()[-1] == "saved 5"
@@ -56,15 +71,11 @@ def recording(request: pytest.FixtureRequest, a_run: Path, memory: Path, tmp_pat
         path.relative_to(run / "checkpoints").as_posix(): None if path.is_dir() else path.read_bytes()
         for path in (run / "checkpoints").rglob("*")
     }
-    assert recorded.tree(range(len(recorded.operations))).contents() == now, (
-        "the log does not tell all that was done"
-    )
+    assert recorded.tree(range(len(recorded.operations))).contents() == now, "the log does not tell all"
     return recorded
 
 
-@pytest.mark.parametrize(
-    "recording", [(), (4, 5)], ids=["another branch there", "nothing newer"], indirect=True
-)
+@pytest.mark.parametrize("recording", [on_an_old_branch, never_stopped], indirect=True)
 def test_a_verified_checkpoint_is_left_by_every_power_cut(recording, a_run, memory):
     draw = random.Random(SEED)
     saved_at = {
@@ -93,14 +104,16 @@ def test_a_verified_checkpoint_is_left_by_every_power_cut(recording, a_run, memo
     print(f"F3: {states}/{states} states ({len(known)} different) leave a verified checkpoint; seed {SEED}")
 
 
-@pytest.mark.parametrize("recording", [(4, 5)], ids=["nothing newer"], indirect=True)
+@pytest.mark.parametrize("recording", [on_an_old_branch], indirect=True)
 def test_the_model_notices_a_missing_flush(recording, a_run, memory):
     """Were the files not flushed, what was acknowledged would be lost: the model is a strict one."""
     recording.flushes = [(at, inode) for at, inode in recording.flushes if recording.is_folder(inode)]
     last = len(recording.operations)
     flushed = sorted(set(range(last)) - set(recording.unflushed(last)))
 
-    assert _recovered(recording.tree(flushed).contents(), memory / "cut", _weights(a_run)) == 3
+    contents = recording.tree(flushed).contents()
+
+    assert _recovered(contents, memory / "cut", _weights(a_run), is_whole=False) == 3
 
 
 def _weights(run: Path) -> dict[int, bytes]:
@@ -110,7 +123,9 @@ def _weights(run: Path) -> dict[int, bytes]:
     }
 
 
-def _recovered(contents: dict[str, bytes | None], folder: Path, weights: dict[int, bytes]) -> int:
+def _recovered(
+    contents: dict[str, bytes | None], folder: Path, weights: dict[int, bytes], *, is_whole: bool = True
+) -> int:
     """Write what was left into a folder and let a new start look for a checkpoint there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -121,6 +136,10 @@ def _recovered(contents: dict[str, bytes | None], folder: Path, weights: dict[in
             (folder / name).write_bytes(content)
     found = find_checkpoint(folder, RUN_ID)
     assert isinstance(found, Checkpoint)
+    if is_whole:
+        for path in published(folder):
+            verify_checkpoint(path)  # whatever is called a checkpoint is one
+        assert (folder / "checkpoint-1").is_dir(), "a milestone is always there"
     assert (found.path / "model.safetensors").read_bytes() == weights[found.updates]
     clean_up(folder, RUN_ID)
     assert not litter(folder)
