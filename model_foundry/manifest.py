@@ -11,10 +11,12 @@ import json
 import os
 import stat
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 MANIFEST_NAME = "MANIFEST.json"
+_LARGE_BYTES = 4 * 2**20  # below that a thread costs more than it saves
 
 
 class ManifestError(Exception):
@@ -25,6 +27,37 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Hashing:
+    """The SHA-256 of several files: large ones in threads, one a core, while the caller goes on.
+
+    Args:
+        folder: Where they lie.
+        names: Their relative names.
+    """
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.names = names
+        self._folder = folder
+        sizes = {name: (folder / name).stat().st_size for name in names}
+        large = sorted((name for name in names if sizes[name] >= _LARGE_BYTES), key=lambda name: -sizes[name])
+        self._pool = ThreadPoolExecutor(min(len(large), os.cpu_count() or 1)) if large else None
+        self._begun = {
+            name: self._pool.submit(file_sha256, folder / name) for name in large if self._pool is not None
+        }
+
+    def __enter__(self) -> Hashing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def result(self, name: str) -> str:
+        """Return the digest of one of the files, in hexadecimal."""
+        begun = self._begun.get(name)
+        return file_sha256(self._folder / name) if begun is None else begun.result()
 
 
 def json_sha256(value: Any) -> str:
@@ -86,9 +119,10 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
         The manifest, with ``files`` and ``digest``.
     """
     files = {}
-    for name in list_files(folder):
-        fsync_path(folder / name)
-        files[name] = {"size": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
+    with Hashing(folder, list_files(folder)) as hashing:
+        for name in hashing.names:
+            fsync_path(folder / name)
+            files[name] = {"size": (folder / name).stat().st_size, "sha256": hashing.result(name)}
     content = {"format": 1, **facts, "files": files}
     content["digest"] = json_sha256(content)
     path = folder / MANIFEST_NAME
@@ -164,6 +198,8 @@ def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, 
         size = (folder / name).stat().st_size
         if size != facts["size"]:
             raise ManifestError(f"{name} has {size} bytes, and the manifest says {facts['size']}")
-        if file_sha256(folder / name) != facts["sha256"]:
-            raise ManifestError(f"{name} is damaged: its SHA-256 is not the one in the manifest")
+    with Hashing(folder, list(listed)) as hashing:
+        for name, facts in listed.items():
+            if hashing.result(name) != facts["sha256"]:
+                raise ManifestError(f"{name} is damaged: its SHA-256 is not the one in the manifest")
     return manifest

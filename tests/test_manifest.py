@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -95,3 +96,20 @@ def test_a_small_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
 
     assert list_files(tmp_path) == ["status.json"]
     assert (tmp_path / "status.json").read_text() == "new"
+
+
+def test_large_files_are_hashed_as_small_ones(tmp_path):
+    content = bytes(range(256)) * 20_000  # 5 MB
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(content + name.encode())
+    (tmp_path / "small").write_bytes(b"x")
+
+    files = write_manifest(tmp_path, {})["files"]
+
+    for name in ("a", "b", "c", "small"):
+        assert files[name]["sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    verify_manifest(tmp_path)
+    with (tmp_path / "b").open("r+b") as file:
+        file.write(b"\x01")
+    with pytest.raises(ManifestError, match="b is damaged"):
+        verify_manifest(tmp_path)
