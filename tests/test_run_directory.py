@@ -181,7 +181,8 @@ def test_a_folder_that_was_left_before_the_first_record_can_be_used(tmp_path):
 
 def test_the_lock_of_a_killed_process_is_waited_for_until_its_children_have_ended(tmp_path):
     code = (
-        "import os, sys, time; from pathlib import Path; from model_foundry.run_directory import RunDirectory\n"
+        "import os, sys, time; from pathlib import Path\n"
+        "from model_foundry.run_directory import RunDirectory\n"
         "run = RunDirectory(Path(sys.argv[1])); run.open(resume=True)\n"
         "if os.fork() == 0: time.sleep(1.0); os._exit(0)\n"
         "os.kill(os.getpid(), 9)"

@@ -85,7 +85,7 @@ def test_a_signal_leads_to_a_save_and_the_run_goes_on_as_if_there_had_been_none(
     saved_and_resumed(lab, straight, place, name, processes)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("place", "name", "processes"), [case for case in ALL if case not in QUICK])
 def test_so_does_every_signal_everywhere(lab, straight, place, name, processes):
     saved_and_resumed(lab, straight, place, name, processes)
@@ -147,7 +147,7 @@ def test_a_second_signal_ends_at_once_and_the_next_start_removes_what_was_half_w
     straight.must_equal(lab, "run")
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_a_file_stop_saves_and_stops_once(lab, straight, processes):
     children = lab.begin("--run-dir=run", processes=processes, failpoint="update.7=sleep:1")
     wait_for_update(lab, "run", 6)
@@ -160,7 +160,7 @@ def test_a_file_stop_saves_and_stops_once(lab, straight, processes):
     straight.must_equal(lab, "run", processes=processes)
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_a_file_checkpoint_saves_a_resumable_state_and_is_removed(lab, straight, processes):
     children = lab.begin("--run-dir=run", processes=processes, failpoint="update.7=sleep:1")
     wait_for_update(lab, "run", 6)
@@ -265,7 +265,7 @@ def test_whoever_is_signalled_or_killed_the_run_is_saved_and_no_process_stays(
     stopped_under_a_launcher(lab, straight, launched, name, number, whom)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "number", "whom"), [case for case in LAUNCHED_ALL if case not in LAUNCHED_QUICK]
 )
@@ -302,7 +302,7 @@ def test_workers_of_the_loader_end_when_their_process_is_killed(lab):
     must_be_gone(workers)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_without_a_launcher_outlives_the_shell_that_started_it(lab):
     command = f"{sys.executable} -m model_foundry.train recipe.yaml --run-dir=run > /dev/null 2>&1 &"
     subprocess.run(["sh", "-c", command], cwd=lab.folder, env={**os.environ, **QUIET}, check=True)
