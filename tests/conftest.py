@@ -19,11 +19,10 @@ CACHE = "MODEL_FOUNDRY_CACHE"
 TextCorpus = Callable[..., Path]
 
 
-def pytest_configure() -> None:
-    """Set the environment before any test module imports a library that reads it once."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for the network fails at once
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else a fork after tokenizing prints a warning
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # models here are too small for a second thread to help
+# Set here, before another conftest or test imports a library that reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for the network fails at once
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else a fork after tokenizing prints a warning
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models here are too small for a second thread to help
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
