@@ -117,9 +117,19 @@ class Recording:
             tree.apply(self.operations[number])
         return tree
 
-    def unflushed(self, count: int) -> list[int]:
-        """Return which of the first ``count`` operations need not be on the disk."""
-        flushed_until = {inode: at for at, inode in self.flushes if at <= count}
+    @property
+    def moments(self) -> list[tuple[int, int]]:
+        """Between any two calls of the process: operations and flushes done, from before the first on."""
+        moments = [(self.before, 0)]
+        for number, (at, _) in enumerate(self.flushes, 1):
+            moments += [(count, number - 1) for count in range(moments[-1][0] + 1, at + 1)]
+            moments.append((at, number))
+        last = len(self.operations)
+        return moments + [(count, len(self.flushes)) for count in range(moments[-1][0] + 1, last + 1)]
+
+    def unflushed(self, count: int, flushes: int) -> list[int]:
+        """Return which of the first ``count`` operations need not be on the disk after so many flushes."""
+        flushed_until = {inode: at for at, inode in self.flushes[:flushes]}
         return [
             number
             for number in range(self.before, count)

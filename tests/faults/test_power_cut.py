@@ -84,8 +84,8 @@ def test_a_verified_checkpoint_is_left_by_every_power_cut(recording, a_run, memo
     known: dict[tuple[tuple[str, bytes | None], ...], int] = {}
     states, found_at = 0, []
 
-    for count in range(recording.before, len(recording.operations) + 1):
-        unflushed = recording.unflushed(count)
+    for count, flushes in recording.moments:
+        unflushed = recording.unflushed(count, flushes)
         flushed = sorted(set(range(count)) - set(unflushed))
         choices = [unflushed, [], *([n for n in unflushed if draw.random() < 0.5] for _ in range(SUBSETS))]
         promised = max([3, *(int(name) for name, at in saved_at.items() if at <= count)])
@@ -109,7 +109,7 @@ def test_the_model_notices_a_missing_flush(recording, a_run, memory):
     """Were the files not flushed, what was acknowledged would be lost: the model is a strict one."""
     recording.flushes = [(at, inode) for at, inode in recording.flushes if recording.is_folder(inode)]
     last = len(recording.operations)
-    flushed = sorted(set(range(last)) - set(recording.unflushed(last)))
+    flushed = sorted(set(range(last)) - set(recording.unflushed(last, len(recording.flushes))))
 
     contents = recording.tree(flushed).contents()
 
