@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -294,4 +295,8 @@ def _wait_for_its_first_file(run: Path, pid: int) -> None:
 
 
 def _is_between_first_open_and_rename(run: Path, pid: int) -> bool:
-    return any(any(path.rglob("*.*")) for path in (run / "checkpoints").glob(f".tmp-checkpoint-*-{pid}-*"))
+    with suppress(FileNotFoundError):  # renamed while it is looked at
+        return any(
+            any(path.rglob("*.*")) for path in (run / "checkpoints").glob(f".tmp-checkpoint-*-{pid}-*")
+        )
+    return False
