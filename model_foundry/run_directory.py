@@ -108,6 +108,8 @@ class RunDirectory:
             for folder in (self.path, self.checkpoints, self.control, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
+            for unfinished in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
+                unfinished.unlink()
         except OSError as error:
             self.close()
             if not was_there:

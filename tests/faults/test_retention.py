@@ -15,7 +15,7 @@ import pytest
 
 from model_foundry.config.load import load_recipe
 from model_foundry.errors import RecipeError
-from model_foundry.run_directory import boot_id
+from model_foundry.run_directory import RunDirectory, boot_id
 from model_foundry.training.checkpoint_files import (
     Checkpoint,
     find_checkpoint,
@@ -273,6 +273,18 @@ def test_leftovers_are_removed_where_nobody_writes_them_any_more(run, case):
 
     assert (run / "checkpoints" / name).exists() != is_removed
     assert len(kept(run)) == 5
+
+
+def test_a_small_file_that_was_half_written_is_removed_by_the_next_start(tmp_path):
+    folder = RunDirectory(tmp_path / "run")
+    folder.open(resume=False)
+    folder.close()
+    (folder / f".status.json.{DEAD}.partial").write_text('{"sta')
+
+    folder.open(resume=True)
+    folder.close()
+
+    assert not list(folder.path.glob(".*.partial"))
 
 
 def test_a_link_that_is_named_like_a_leftover_is_removed_and_not_followed(run, tmp_path):
