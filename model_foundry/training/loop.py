@@ -233,7 +233,6 @@ class TrainingLoop:
         if self.recovery.policy.action == "skip":
             self.state = self.state.after_skip(attempt.exposure)
         else:
-            self.save.settle(must=False)  # what is being published may be what the run goes back to
             self.state = self.before = self.recovery.rewound(self.state, attempt)
             self.batches = self.recovery.open_batches(self.state)
 
