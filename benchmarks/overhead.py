@@ -60,7 +60,7 @@ def write_text(folder: Path, words: int = 600_000) -> None:
 def our_loop(size: dict[str, int], folder: Path) -> Any:
     """Return the package's own loop, ready for its first update."""
     from model_foundry.config.load import load_recipe
-    from model_foundry.pipeline import build_loop
+    from model_foundry.running.pipeline import build_loop
     from model_foundry.trainer import Trainer
     from model_foundry.training.stopping import StopRequest
 

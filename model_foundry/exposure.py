@@ -20,7 +20,6 @@ from model_foundry.config.schema import ExperimentConfig
 from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource, open_prepared
-from model_foundry.courses import ORDER_FILE, build_course, open_windows
 from model_foundry.data.course import Course
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.pieces import Piece, piece_of, seen
@@ -28,6 +27,7 @@ from model_foundry.data.text_search import find_text
 from model_foundry.data.windows import Windows
 from model_foundry.errors import DataError, RecipeError, RunDirectoryError
 from model_foundry.run_directory import RunDirectory
+from model_foundry.running.courses import ORDER_FILE, build_course, open_windows
 from model_foundry.training.checkpoint_files import TRAINER_STATE, published
 from model_foundry.training.state import TrainState
 

@@ -22,8 +22,8 @@ from model_foundry.errors import (
     RunDirectoryError,
 )
 from model_foundry.logs import start_logging, stop_logging
-from model_foundry.outcome import as_known
 from model_foundry.run_directory import RunDirectory
+from model_foundry.running.outcome import as_known
 
 if TYPE_CHECKING:
     from model_foundry.config.load import LoadedRecipe
@@ -126,7 +126,7 @@ class Trainer:
                     if checkpoint is None and (self.resume or earlier):
                         log.warning("%s", self._nothing_yet(earlier))
                     self._record_start(checkpoint)
-                from model_foundry.pipeline import run_pipeline
+                from model_foundry.running.pipeline import run_pipeline
 
                 state = run_pipeline(self, checkpoint, stop, is_main=is_main)
                 if is_main:

@@ -177,7 +177,7 @@ def _fork(
 ) -> int:
     import torch.distributed  # noqa: F401 - loaded before the fork, not after each
 
-    import model_foundry.pipeline  # noqa: F401
+    import model_foundry.running.pipeline  # noqa: F401
     from model_foundry import failpoints, train
 
     sys.stdout.flush()

@@ -50,9 +50,9 @@ class Recorded:
     """A run whose records were written and whose batches were noted, update by update, without training."""
 
     def __init__(self, folder: Path, mode: str, processes: int = 1) -> None:
-        from model_foundry.building import build_model_and_plan, prepare_data
         from model_foundry.data.loader import PADDING, UpdateSampler
-        from model_foundry.records import record_run
+        from model_foundry.running.building import build_model_and_plan, prepare_data
+        from model_foundry.running.records import record_run
 
         recipe = load_recipe_with_sources(
             folder / "recipe.yaml", ["training.micro_batch_size=2", *MODES[mode]]
@@ -333,7 +333,7 @@ def test_a_missing_order_is_named(folder: Path):
 
 
 def test_a_run_keeps_its_explicit_order_and_refuses_another(ordered: Recorded, tmp_path: Path):
-    from model_foundry.courses import store_order
+    from model_foundry.running.courses import store_order
 
     np.save(tmp_path / "order.npy", np.array([1, 2, 3]))
 

@@ -10,7 +10,7 @@ import typer
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
-    from model_foundry.verification import Verdict
+    from model_foundry.verification.proof import Verdict
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def add_to(app: typer.Typer) -> None:
         Example: model-foundry verify runs/demo
         Example: model-foundry verify demo training.micro_batch_size=4 --updates 20
         """
-        from model_foundry.verification import verify_recipe, verify_run
+        from model_foundry.verification.proof import verify_recipe, verify_run
 
         run = Path(run_or_recipe)
         if run.is_dir():

@@ -13,10 +13,10 @@ from model_foundry.corpus import Validation
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.source.text_files import TextFiles
-from model_foundry.courses import open_held_out
 from model_foundry.errors import DataError
 from model_foundry.evaluation import Subject
 from model_foundry.evaluation.perplexity import Perplexity
+from model_foundry.running.courses import open_held_out
 from model_foundry.tokenizer.byte import Byte
 
 SubjectOf = Callable[..., Subject]

@@ -13,18 +13,18 @@ import torch
 
 from model_foundry.config.plan import RunPlan
 from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
-from model_foundry.courses import ORDER_FILE, describe_course, store_order
 from model_foundry.errors import DataError
 from model_foundry.manifest import json_sha256
+from model_foundry.running.courses import ORDER_FILE, describe_course, store_order
 from model_foundry.training.checkpointing import tokenizer_sha256
 from model_foundry.training.environment import describe_environment, package_versions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from model_foundry.building import Built, Data
     from model_foundry.config.schema import ExperimentConfig
     from model_foundry.data.mixture import AnyCourse
+    from model_foundry.running.building import Built, Data
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_foundry.differences import compare_checkpoints, compare_metrics
+from model_foundry.verification.differences import compare_checkpoints, compare_metrics
 
 NAN = float("nan")
 

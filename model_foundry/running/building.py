@@ -14,12 +14,12 @@ from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
-from model_foundry.courses import build_course, corpus_facts, open_windows
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.windows import Windows
 from model_foundry.failpoints import reach
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
+from model_foundry.running.courses import build_course, corpus_facts, open_windows
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.scratch import scratch_folder
+from model_foundry.verification.scratch import scratch_folder
 
 
 def test_the_folder_lies_beside_the_files_and_is_removed_whatever_happens(tmp_path: Path):
@@ -49,7 +49,8 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_work_is_not(tmp
 
 def test_a_process_that_is_told_to_terminate_removes_it(tmp_path: Path):
     program = (
-        "import sys, time; from pathlib import Path; from model_foundry.scratch import scratch_folder\n"
+        "import sys, time; from pathlib import Path\n"
+        "from model_foundry.verification.scratch import scratch_folder\n"
         f"with scratch_folder(Path({str(tmp_path)!r})):\n    print('ready', flush=True)\n    time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

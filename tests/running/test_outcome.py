@@ -8,7 +8,7 @@ import pytest
 
 from model_foundry import load_recipe
 from model_foundry.errors import DataError, ModelFoundryError, ResourceError
-from model_foundry.outcome import as_known
+from model_foundry.running.outcome import as_known
 from tests.lab import RECIPE
 
 RUN = Path("runs/tiny")

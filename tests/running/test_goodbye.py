@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.records import console_command
+from model_foundry.running.records import console_command
 
 BESIDE = Path(sys.executable).with_name("model-foundry")
 

@@ -18,8 +18,8 @@ from model_foundry.training.nonfinite import Attempt, Recovery
 from model_foundry.training.state import TrainState
 
 if TYPE_CHECKING:
-    from model_foundry.building import Built
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.running.building import Built
     from model_foundry.trainer import Trainer
 
 

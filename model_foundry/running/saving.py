@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
-from model_foundry.records import position_facts
+from model_foundry.running.records import position_facts
 from model_foundry.training.aliases import add_alias
 from model_foundry.training.checkpoint_files import published
 from model_foundry.training.mirror import Mirror
@@ -16,9 +16,9 @@ from model_foundry.training.remote import Remote
 from model_foundry.units import Duration
 
 if TYPE_CHECKING:
-    from model_foundry.building import Built
     from model_foundry.config.plan import RunPlan
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.running.building import Built
     from model_foundry.schedule import Curve
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint

@@ -6,19 +6,20 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from model_foundry.building import Built, Data, build_model_and_plan, prepare_data
 from model_foundry.config.plan import RunPlan, learning_rate_curve
-from model_foundry.courses import (
-    open_held_out,
-)
 from model_foundry.data.loader import rounds
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
-from model_foundry.measuring import Measuring, what_is_due
-from model_foundry.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
-from model_foundry.recovery import build_recovery, open_batches
-from model_foundry.saving import Saver, milestones_after, moment, require_same_moment
+from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
+from model_foundry.running.courses import (
+    open_held_out,
+)
+from model_foundry.running.measuring import Measuring, what_is_due
+from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
+from model_foundry.running.recovery import build_recovery, open_batches
+from model_foundry.running.saving import Saver, milestones_after, moment, require_same_moment
+from model_foundry.running.watching import watch, watched
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
@@ -27,7 +28,6 @@ from model_foundry.training.loop import TrainingLoop
 from model_foundry.training.metrics import JsonLog
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import TrainState
-from model_foundry.watching import watch, watched
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

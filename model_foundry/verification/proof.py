@@ -17,11 +17,9 @@ from model_foundry.config.compare import recipe_changes
 from model_foundry.config.load import dump_recipe, load_recipe_with_sources
 from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.prepared import open_prepared
-from model_foundry.differences import Compared, Difference, compare_checkpoints, compare_metrics
 from model_foundry.errors import CheckpointError, DataError, ModelFoundryError, RecipeError
 from model_foundry.manifest import ManifestError
 from model_foundry.run_directory import RunDirectory
-from model_foundry.scratch import scratch_folder
 from model_foundry.training.checkpoint_files import (
     Checkpoint,
     checkpoint_name,
@@ -30,7 +28,9 @@ from model_foundry.training.checkpoint_files import (
     verify_checkpoint,
 )
 from model_foundry.training.restoring import inexact_because
-from model_foundry.trials import last_words, newest, train
+from model_foundry.verification.differences import Compared, Difference, compare_checkpoints, compare_metrics
+from model_foundry.verification.scratch import scratch_folder
+from model_foundry.verification.trials import last_words, newest, train
 
 Say = Callable[[str], None]
 
