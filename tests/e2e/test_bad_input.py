@@ -257,14 +257,14 @@ def test_a_run_whose_checkpoints_all_fail_is_never_begun_anew(stopped):
 
 
 def test_a_recipe_whose_numbers_differ_is_refused_with_then_and_now(stopped):
-    changes = ["optimizer.learning_rate=1e-2", "training.batch_size=4", "evaluation=[]"]
+    changes = ["optimizer.learning_rate=1e-2", "training.gradient_clip=0.5", "evaluation=[]"]
 
     message = refused(stopped, "--resume-from=latest", *changes, status=2)
 
     assert "optimizer.learning_rate was 0.003 then and is 0.01 now" in message
-    assert "training.batch_size was 8 then and is 4 now" in message
+    assert "training.gradient_clip was 1.0 then and is 0.5 now" in message
     assert "evaluation" not in message  # free to change
-    assert "--accept-changes optimizer.learning_rate --accept-changes training.batch_size" in message
+    assert "--accept-changes optimizer.learning_rate --accept-changes training.gradient_clip" in message
     require_status(stopped, message, 2, "recipe_changed")
 
 
