@@ -34,6 +34,13 @@ def as_known(error: BaseException, config: ExperimentConfig, run: Path) -> Model
             f"{error.filename or run}: {error.strerror}. Make room or let it be written, then go on with "
             "--resume-from latest."
         )
+    if "DataLoader worker" in text:
+        first = text.strip().splitlines()[0].rstrip(". ")
+        return ResourceError(
+            f"{first}. It fetched batches (data.workers); most often the system ended it for want of memory. "
+            "Lower data.workers, which changes no batch, then go on with --resume-from latest.",
+            reason="internal",
+        )
     return ModelFoundryError(
         f"{type(error).__name__}: {text or 'no message'}. No mistake of the recipe is known to give this; "
         f"please report it with the traceback in {run / 'logs'}."

@@ -110,3 +110,11 @@ def test_workers_give_the_batches_that_the_main_process_gives(stream_of):
         return [batch["ids_BT"].tolist() for batch in build_loader(course, sampler, workers=workers, seed=1)]
 
     assert batches(0) == batches(2)
+
+
+def test_attempts_that_are_passed_over_are_never_fetched(stream_of):
+    course = course_of([stream_of([60])], batch_size=3)
+    sampler = UpdateSampler(course, start=1, stop=5, micro_batch_size=8, processes=1, passed_over=(0, 2, 3))
+
+    assert list(sampler) == [list(course.span(1)), list(course.span(4))]
+    assert len(sampler) == 2

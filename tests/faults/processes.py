@@ -21,14 +21,14 @@ class Straight:
     def __init__(self, folder: Path) -> None:
         write_texts(folder / "texts", documents=30, words=60)
         (folder / "recipe.yaml").write_text(RECIPE)
-        self._lab = Lab(folder)
+        self.lab = Lab(folder)
         self._done: dict[tuple[str, ...], str] = {}
 
     def run(self, *arguments: str, processes: int = 1, failpoint: str = "") -> str:
         key = (*arguments, str(processes), failpoint)
         if key not in self._done:
             name = f"run-{len(self._done)}"
-            status, output = self._lab.ends(
+            status, output = self.lab.ends(
                 f"--run-dir={name}", *arguments, processes=processes, failpoint=failpoint
             )
             assert status == 0, output
@@ -40,8 +40,8 @@ class Straight:
     ) -> None:
         """Compare a run of another lab with the unbroken one, byte for byte and line for line."""
         name = self.run(*arguments, processes=processes, failpoint=failpoint)
-        assert lab.weights(run) == self._lab.weights(name)
-        assert lab.metrics(run) == self._lab.metrics(name)
+        assert lab.weights(run) == self.lab.weights(name)
+        assert lab.metrics(run) == self.lab.metrics(name)
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
