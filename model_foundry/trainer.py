@@ -5,6 +5,7 @@ Each step takes only what those above returned.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -121,13 +122,13 @@ class Trainer:
                 stop.install()
                 if is_main:  # the others begin once the process group stands: the folder is rank 0's to make
                     self.start_logging(rank)
-                checkpoint = self._find_checkpoint()
+                with _collector_paused():  # the libraries are loaded here: a third sooner without it
+                    checkpoint = self._find_checkpoint()
+                    from model_foundry.running.pipeline import run_pipeline
                 if is_main:
                     if checkpoint is None and (self.resume or earlier):
                         log.warning("%s", self._nothing_yet(earlier))
                     self._record_start(checkpoint)
-                from model_foundry.running.pipeline import run_pipeline
-
                 state = run_pipeline(self, checkpoint, stop, is_main=is_main)
                 if is_main:
                     self.run.set_status("finished", exit_code=0, reason=None, update=state.updates)
@@ -232,6 +233,18 @@ class Trainer:
             if known is error:
                 raise
             raise known from error
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from going through modules that are being loaded."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _resume(resume_from: str, default: Path, is_named: bool) -> Resume:
