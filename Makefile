@@ -47,8 +47,8 @@ demo: $(READY) ## Train the demo model on the CPU, in a run folder of its own
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest
 
-faults: $(READY) ## Run all tests of faults, the long ones too: a thousand kills, two processes
-	@$(BIN)/python -m pytest tests/faults -m "nightly or not nightly" -rP
+faults: $(READY) ## Run every fault and every resume, the long ones too: a thousand kills, two processes
+	@$(BIN)/python -m pytest tests/faults tests/e2e -m "nightly or not nightly" -rP
 
 check: formatted lint types layers test ## Everything that must hold before a change lands
 
