@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -101,7 +102,8 @@ def torchrun(lab: Lab) -> Iterator[psutil.Process]:
     lab.environment["MODEL_FOUNDRY_FAILPOINT"] = "update.7@1=signal:SIGSTOP"
     launcher = lab.start("--run-dir=run", TIMEOUT, processes=2)
     yield psutil.Process(launcher.pid)
-    os.killpg(launcher.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(launcher.pid, signal.SIGKILL)
     launcher.communicate()
 
 
