@@ -78,6 +78,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "data"}, _mixture),
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
+        ({"model", "objective"}, _direction),
     ]
     return [
         finding
@@ -107,6 +108,17 @@ def _sizes(config: ExperimentConfig) -> Iterator[Finding]:
             ("training", "micro_batch_size"),
             f"found {micro}, expected at most training.batch_size, {batch}",
             (("training", "batch_size"),),
+        )
+
+
+def _direction(config: ExperimentConfig) -> Iterator[Finding]:
+    model, objective = config.model, config.objective
+    if model.direction not in objective.directions:
+        yield Finding(
+            ("objective",),
+            f"found {objective.part_name()}, which trains {' or '.join(sorted(objective.directions))} models, "
+            f"expected an objective for model {model.part_name()}, which is {model.direction}",
+            (("model",),),
         )
 
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from model_foundry.parts import Part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+Direction = Literal["causal", "bidirectional", "any"]
+"""Which tokens a logit depends on: those up to its own place; all; or as a mask of the caller's says.
+
+``any`` takes ``attention_mask`` (B, 1, T, T), true where the row's place may look, and is causal without one.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Vocabulary:
 
 class Architecture(Part):
     """Settings of one architecture."""
+
+    @property
+    def direction(self) -> Direction:
+        """What the model's logits depend on; objectives and evaluations go by it."""
+        return "causal"
 
     @abstractmethod
     def build(self, vocabulary: Vocabulary, context: int) -> PreTrainedModel:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
+from model_foundry.model import Direction
 from model_foundry.parts import Part
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class LossSum:
 
 class Objective(Part):
     """Settings of one objective."""
+
+    directions: ClassVar[frozenset[Direction]] = frozenset({"causal", "any"})
+    """The architectures that it can train."""
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: Batch) -> LossSum:
