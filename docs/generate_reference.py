@@ -39,7 +39,7 @@ HEAD = """\
 
 Made by `docs/generate_reference.py` from the code; a test keeps it fresh. Change the line beneath the field, not this page.
 
-A recipe is YAML 1.2: `3e-4` is a number, `no` is a word, a key given twice is an error. A key that is not listed here is an error too. On the command line a key is written with dots, list items by number: `corpus.sources.0.weight=0.8`. `extends: base.yaml` (a file or a list of files, relative to the recipe) takes another recipe's values first; a section with another `type` replaces the one that it extends.
+A recipe is YAML 1.2: `3e-4` is a number, `no` is a word, a key given twice is an error. A key that is not listed here is an error too. On the command line a key is written with dots, list items by number: `corpus.sources.0.weight=0.8`. `extends: base.yaml` (a file or a list of files, relative to the recipe) takes another recipe's values first; a section with another `type` replaces the one that it extends. `smoke:` holds sections of a small trial of the same recipe: `--smoke` lays them over it (the run is then called `<name>-smoke`), else they are not read.
 
 **Amounts.** A count may carry a multiplier: `8k`, `100M`, `2B`. An *amount of training* is a number and a unit: `2000 updates` (or just `2000`), `100M tokens`, `100M words`, `10 epochs`, and also `bytes`, `documents` or `2%` of the run where that makes sense. A *share* is `2%` or `0.02`. A *time* needs its unit: `90s`, `30m`, `12h`, `2d`.
 

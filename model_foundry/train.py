@@ -54,6 +54,11 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         action="store_true",
         help="let 'type: my_lab.part' in the recipe import your own module",
     )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="train the recipe's own small size (its section 'smoke') to see that everything works",
+    )
     # For replays by ``model-foundry verify``: the recipe's folders, and the update to end at.
     parser.add_argument("--look-in", type=Path, action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--stop-at", type=int, help=argparse.SUPPRESS)
@@ -68,7 +73,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
         from model_foundry.config.load import load_recipe_with_sources
 
         recipe = load_recipe_with_sources(
-            options.recipe, options.overrides, allow_custom_code=options.allow_custom_code
+            options.recipe,
+            options.overrides,
+            allow_custom_code=options.allow_custom_code,
+            smoke=options.smoke,
         )
         from model_foundry.training.stopping import die_with_parent
 

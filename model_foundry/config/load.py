@@ -14,7 +14,7 @@ from model_foundry.config import _problems as problems
 from model_foundry.config._dump import dump_recipe
 from model_foundry.config._explain import explain, find, secrets
 from model_foundry.config._files import RecipeReader, Unreadable, built_in_recipes, find_recipe, read_text
-from model_foundry.config._merge import apply_overrides
+from model_foundry.config._merge import apply_overrides, merge
 from model_foundry.config._problems import Problem, recipe_error
 from model_foundry.config._sections import keys_of
 from model_foundry.config._yaml import COMMAND_LINE, Node, Place
@@ -25,6 +25,7 @@ from model_foundry.parts import custom_code
 __all__ = ["LoadedRecipe", "built_in_recipes", "dump_recipe", "load_recipe", "load_recipe_with_sources"]
 
 _HERE = Place(COMMAND_LINE)
+_SMOKE = "smoke"
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,39 @@ class LoadedRecipe:
 
 
 def load_recipe(
-    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_custom_code: bool = False
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    allow_custom_code: bool = False,
+    smoke: bool = False,
 ) -> ExperimentConfig:
     """Return the recipe at ``path``, or the built-in one of that name, with overrides such as ``a.b=c``.
+
+    Args:
+        path: The recipe.
+        overrides: Values that replace the recipe's.
+        allow_custom_code: Whether a dotted ``type`` may import a module of the user's.
+        smoke: Lay the recipe's own ``smoke`` section over it: the same run at a size that any machine trains.
 
     Raises:
         RecipeError: When anything is wrong with it, naming all problems with their places.
     """
-    return load_recipe_with_sources(path, overrides, allow_custom_code=allow_custom_code).config
+    return load_recipe_with_sources(path, overrides, allow_custom_code=allow_custom_code, smoke=smoke).config
 
 
 def load_recipe_with_sources(
-    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_custom_code: bool = False
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    allow_custom_code: bool = False,
+    smoke: bool = False,
 ) -> LoadedRecipe:
     """Return the recipe with the text and overrides that it was made from; see ``load_recipe``."""
     name = os.fspath(path)
     try:
         found = find_recipe(name, "", _HERE)
         text = read_text(found, _HERE)
-        root = RecipeReader().read(found, text)
+        root = _sized(RecipeReader().read(found, text), smoke=smoke)
     except Unreadable as error:
         raise recipe_error(problems.printable(name), [error.problem]) from None
     root, complaints = apply_overrides(root, list(overrides))
@@ -75,6 +90,28 @@ def load_recipe_with_sources(
     if config is None or complaints:
         raise recipe_error(found, [*complaints, *more])
     return LoadedRecipe(config, Path(found), text, tuple(overrides))
+
+
+def _sized(root: Node, *, smoke: bool) -> Node:
+    """Take the ``smoke`` section out of a recipe and lay it over the rest where that is asked for.
+
+    Raises:
+        Unreadable: When it is asked for and not there, or is no section.
+    """
+    small = root.value.get(_SMOKE)
+    full = Node({key: node for key, node in root.value.items() if key != _SMOKE}, root.place, root.key_place)
+    if small is not None and not isinstance(small.value, dict):
+        raise Unreadable(Problem(small.place, (_SMOKE,), "expected sections of a recipe, at a small size"))
+    if not smoke:
+        return full
+    if small is None:
+        text = "--smoke: the recipe has no section 'smoke' with the values of a small trial"
+        raise Unreadable(Problem(_HERE, (), text))
+    name = full.value.get("name")
+    if name is not None and isinstance(name.value, str):  # its run shall not stand in the full one's folder
+        named = Node({"name": Node(f"{name.value}-{_SMOKE}", name.place, name.key_place)}, _HERE, _HERE)
+        full = merge(full, named)
+    return merge(full, small)
 
 
 def _check(root: Node) -> tuple[ExperimentConfig | None, list[Problem]]:
