@@ -116,8 +116,8 @@ def _direction(config: ExperimentConfig) -> Iterator[Finding]:
     if model.direction not in objective.directions:
         yield Finding(
             ("objective",),
-            f"found {objective.part_name()}, which trains {' or '.join(sorted(objective.directions))} models, "
-            f"and model {model.part_name()} is {model.direction}",
+            f"found {objective.part_name()}, which trains {' or '.join(sorted(objective.directions))} "
+            f"models, and model {model.part_name()} is {model.direction}",
             (("model",),),
         )
 
