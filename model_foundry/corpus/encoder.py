@@ -55,6 +55,8 @@ class TextEncoder:
         self.vocab_size = max(self._vocabulary.values()) + 1
         self.bos_id = self._id_of("bos_token")
         self.pad_id = self._id_of("pad_token")
+        self.cls_id = self._id_of("cls_token")
+        self.mask_id = self._id_of("mask_token")
         self.eos_token, self.eos_id = self._end_of_document()
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -84,6 +86,21 @@ class TextEncoder:
                 words = np.bincount(holders, minlength=len(words))
             result.append((ids_of_text, words))
         return result
+
+    def word_numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return for each text the number of the word that each of its tokens belongs to.
+
+        A word begins where one of ``text.split()`` does, and where the tokenizer's own splitting says so:
+        most set punctuation apart.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        numbers = []
+        for encoding, (_, words) in zip(encodings, self.encode_with_words(texts), strict=True):
+            own = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
+            begins = words > 0
+            begins[1:] |= own[1:] != own[:-1]
+            numbers.append(np.cumsum(begins, dtype=np.int64))
+        return numbers
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; special tokens are shown as they are spelled."""

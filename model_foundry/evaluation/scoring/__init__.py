@@ -29,12 +29,17 @@ class Scored:
 class Scorer(Protocol):
     """Scores sequences of token ids."""
 
+    @property
+    def positions(self) -> int | None:
+        """How many tokens the model takes at once; None for no limit."""
+
     def score(
         self,
         sequences: Sequence[Sequence[int]],
         *,
         first: int | None,
         mass_of_V: npt.NDArray[np.bool_] | None = None,
+        words: Sequence[Sequence[int]] | None = None,
     ) -> list[Scored]:
         """Return the scores of each sequence, in the order given; batching never changes them.
 
@@ -43,7 +48,9 @@ class Scorer(Protocol):
             first: The id that stands before the first token as its context (BOS or EOS); None for none,
                 which leaves the first token unscored (NaN).
             mass_of_V: Ids whose joint probability is wanted at every place.
+            words: For each token the number of its word; for scorers that go word by word, others leave it
+                alone.
 
         Raises:
-            DataError: When a sequence with ``first`` is longer than the model's positions.
+            DataError: When the model has too few positions for a sequence with all that it needs around it.
         """

@@ -1,0 +1,152 @@
+"""Log-probabilities of chosen tokens at chosen places of a batch, and nothing computed beside them.
+
+Shape letters: B rows, T tokens a row, N chosen places, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model_foundry.errors import DataError
+
+_LOGITS_AT_ONCE = 1 << 22
+"""Values of one piece of logits: 16 MB in float32, which stays near the caches of a CPU."""
+
+_MOST_LOGITS = 1 << 28
+"""Values of the logits of a whole batch, where a model gives no others: 1 GB."""
+
+_NAMES = ("n_positions", "max_position_embeddings")
+
+
+class TokenLogProbabilities:
+    """Runs a transformers model, in float32 from the logits on.
+
+    Where the output layer follows the body with nothing between or after them, which is tried out once, it
+    sees only the places that are asked for: for small models it is most of the work.
+    """
+
+    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+        assert not model.training, "a model is scored in evaluation mode"
+        self._model = model
+        self.device = device
+        self._splits: bool | None = None
+
+    def __call__(
+        self,
+        arguments: dict[str, torch.Tensor],
+        places_N: torch.Tensor,
+        targets_N: torch.Tensor,
+        mass_of_V: torch.Tensor | None,
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+        """Return ln p of each target at its place, and of the asked set at each place.
+
+        Args:
+            arguments: What the model is called with; ``input_ids`` (B, T) among it.
+            places_N: Index into the rows laid end to end, B * T.
+            targets_N: The token whose probability is wanted at each place.
+            mass_of_V: Ids of a set of tokens.
+        """
+        with torch.no_grad():
+            arguments = {name: value.to(self.device) for name, value in arguments.items()}
+            places_N, targets_N = places_N.to(self.device), targets_N.to(self.device)
+            scores, masses = [], []
+            begin = 0
+            for logits_NV in self._logits(arguments, places_N):
+                log_p_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+                piece_N = targets_N[begin : begin + len(log_p_NV)]
+                scores.append(log_p_NV.gather(1, piece_N[:, None])[:, 0])
+                if mass_of_V is not None:
+                    masses.append(log_p_NV[:, mass_of_V.to(self.device)].logsumexp(1))
+                begin += len(log_p_NV)
+        log_masses = None if mass_of_V is None else _in_numpy(masses)
+        return _in_numpy(scores), log_masses
+
+    def rows_at_once(self, length: int, tokens: int) -> int:
+        """Return how many rows of ``length`` make a batch of about ``tokens`` that fits in memory."""
+        if not self._can_split():
+            size = getattr(getattr(self._model, "config", None), "vocab_size", None) or 1
+            tokens = min(tokens, _MOST_LOGITS // size)
+        return max(1, tokens // max(1, length))
+
+    def _logits(self, arguments: dict[str, Any], places_N: torch.Tensor) -> Iterator[torch.Tensor]:
+        if not self._can_split():
+            logits_NV = self._model(**arguments, use_cache=False).logits.flatten(0, 1)
+            for piece_N in places_N.split(max(1, _LOGITS_AT_ONCE // logits_NV.shape[-1])):
+                yield logits_NV[piece_N]
+            return
+        body, head = self._body_and_head()
+        hidden_ND = body(**arguments, use_cache=False).last_hidden_state.flatten(0, 1)[places_N]
+        for piece_ND in hidden_ND.split(max(1, _LOGITS_AT_ONCE // head.out_features)):
+            yield head(piece_ND)
+
+    def _body_and_head(self) -> tuple[Any, Any]:
+        body = getattr(self._model, "base_model", None)
+        head = self._model.get_output_embeddings() if body is not None else None  # type: ignore[operator]
+        return body, head
+
+    def _can_split(self) -> bool:
+        if self._splits is None:
+            with torch.no_grad():
+                self._splits = self._is_body_and_head()
+        return self._splits
+
+    def _is_body_and_head(self) -> bool:
+        """Whether the output layer on the body's output gives the model's own logits, bit for bit."""
+        body, head = self._body_and_head()
+        if body is self._model or not isinstance(head, torch.nn.Linear):
+            return False
+        # Several tokens: the embedding of one that serves as padding is all zeros, and shows nothing.
+        arguments = {"input_ids": torch.arange(min(8, head.out_features), device=self.device)[None]}
+        hidden = getattr(body(**arguments, use_cache=False), "last_hidden_state", None)
+        if hidden is None or hidden.shape[-1] != head.in_features:
+            return False
+        return torch.equal(head(hidden), self._model(**arguments, use_cache=False).logits)
+
+
+def _in_numpy(pieces: list[torch.Tensor]) -> npt.NDArray[np.float64]:
+    if not pieces:
+        return np.empty(0)
+    whole: npt.NDArray[np.float64] = torch.cat(pieces).double().cpu().numpy()
+    return whole
+
+
+def positions_of(model: torch.nn.Module) -> int | None:
+    """Return how many positions a transformers model has, or None where its config sets no limit."""
+    config = getattr(model, "config", None)
+    found = next((value for name in _NAMES if (value := getattr(config, name, None))), None)
+    for path, module in model.named_modules():  # RoBERTa and its heirs begin to count after the padding id
+        if path.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            found = module.num_embeddings - offset
+    return found
+
+
+def require_positions(rows: Sequence[Sequence[int]], positions: int | None, around: str) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        DataError: Naming the first sequence that is too long.
+    """
+    if positions is None:
+        return
+    for number, row in enumerate(rows):
+        if len(row) > positions:
+            raise DataError(
+                f"sequence {number}: {len(row)} tokens ({around}), and the model has {positions} positions. "
+                "Shorten it or leave it out."
+            )
+
+
+def batches_by_length(lengths: list[int], rows_at_once: Any, tokens: int) -> Iterator[list[int]]:
+    """Yield the numbers of rows that go together, longest first; a batch is as wide as its first row."""
+    order = sorted((number for number, length in enumerate(lengths) if length), key=lambda n: -lengths[n])
+    begin = 0
+    while begin < len(order):
+        count = rows_at_once(lengths[order[begin]], tokens)
+        yield order[begin : begin + count]
+        begin += count
