@@ -90,15 +90,17 @@ class TextEncoder:
     def word_numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return for each text the number of the word that each of its tokens belongs to.
 
-        A word begins where one of ``text.split()`` does, and where the tokenizer's own splitting says so:
-        most set punctuation apart.
+        Words are what the tokenizer splits a text into before it looks for tokens: most set punctuation
+        apart. Where it splits into fewer than ``text.split()`` (some do not split at all) those are the words.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         numbers = []
         for encoding, (_, words) in zip(encodings, self.encode_with_words(texts), strict=True):
             own = np.array([-1 if word is None else word for word in encoding.word_ids], dtype=np.int64)
-            begins = words > 0
-            begins[1:] |= own[1:] != own[:-1]
+            begins = np.ones(len(own), dtype=np.bool_)
+            begins[1:] = own[1:] != own[:-1]
+            if begins.sum() < words.sum():
+                begins = words > 0
             numbers.append(np.cumsum(begins, dtype=np.int64))
         return numbers
 

@@ -161,6 +161,25 @@ def test_words_of_a_tokenizer_that_changes_text_begin_where_its_offsets_say(enco
     assert words.tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
 
 
+def test_tokens_are_numbered_by_the_words_that_the_tokenizer_splits_a_text_into(
+    encoders: dict[str, TextEncoder],
+):
+    text = "xyz qq.zz cats"
+    [ids] = encoders["byte_bpe"].encode_batch([text])
+
+    [numbers] = encoders["byte_bpe"].word_numbers([text])
+
+    words = [encoders["byte_bpe"].decode(ids[numbers == word]) for word in np.unique(numbers)]
+    assert words == ["xyz", " qq", ".", "zz", " cats"]
+
+
+def test_a_tokenizer_that_does_not_split_has_the_words_between_white_space(encoders: dict[str, TextEncoder]):
+    [numbers] = encoders["character"].word_numbers(["ab. cd"])
+
+    assert [(numbers == word).sum() for word in np.unique(numbers)] == [4, 2]
+    assert [len(one) for one in encoders["byte"].word_numbers(["", "a"])] == [0, 1]
+
+
 def test_an_unknown_character_is_one_token_and_words_stay_exact(encoders: dict[str, TextEncoder]):
     encoder = encoders["character"]
 

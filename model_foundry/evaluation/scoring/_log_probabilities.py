@@ -76,12 +76,12 @@ class TokenLogProbabilities:
     def _logits(self, arguments: dict[str, Any], places_N: torch.Tensor) -> Iterator[torch.Tensor]:
         if not self._can_split():
             logits_NV = self._model(**arguments, use_cache=False).logits.flatten(0, 1)
-            for piece_N in places_N.split(max(1, _LOGITS_AT_ONCE // logits_NV.shape[-1])):
+            for piece_N in torch.split(places_N, max(1, _LOGITS_AT_ONCE // logits_NV.shape[-1])):
                 yield logits_NV[piece_N]
             return
         body, head = self._body_and_head()
         hidden_ND = body(**arguments, use_cache=False).last_hidden_state.flatten(0, 1)[places_N]
-        for piece_ND in hidden_ND.split(max(1, _LOGITS_AT_ONCE // head.out_features)):
+        for piece_ND in torch.split(hidden_ND, max(1, _LOGITS_AT_ONCE // head.out_features)):
             yield head(piece_ND)
 
     def _body_and_head(self) -> tuple[Any, Any]:
