@@ -10,24 +10,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from model_foundry.config.load import load_recipe
 from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan
 from model_foundry.config.schema import ExperimentConfig
-from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource, open_prepared
+from model_foundry.corpus.prepared import PreparedCorpus
 from model_foundry.data.course import Course
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.pieces import Piece, piece_of, seen
 from model_foundry.data.text_search import find_text
 from model_foundry.data.windows import Windows
-from model_foundry.errors import DataError, RecipeError, RunDirectoryError
+from model_foundry.errors import DataError, RecipeError
 from model_foundry.run_directory import RunDirectory
 from model_foundry.running.courses import ORDER_FILE, build_course, open_windows
+from model_foundry.running.reopening import reopen_run
 from model_foundry.training.checkpoint_files import TRAINER_STATE, published
 from model_foundry.training.state import TrainState
 
@@ -229,19 +227,10 @@ def open_exposure(path: Path, *, allow_custom_code: bool = False) -> Exposure:
         RunDirectoryError: When the folder is not that of a run, or the run ended before it had a plan.
         DataError: When its prepared tokens are not in the cache.
     """
+    config, corpus = reopen_run(path, allow_custom_code=allow_custom_code)
     run = RunDirectory(path)
-    for name in ("recipe.resolved.yaml", "corpus.manifest.json", "plan.json"):
-        if not (run / name).is_file():
-            raise RunDirectoryError(
-                f"{path}: {name} is not there, expected the folder of a run whose training has begun. Name "
-                "another folder, or start the run."
-            )
-    config = load_recipe(run / "recipe.resolved.yaml", allow_custom_code=allow_custom_code)
-    manifest = json.loads((run / "corpus.manifest.json").read_text(encoding="utf-8"))
     plan = _read_plan(run / "plan.json")
     encoder = TextEncoder(run.tokenizer)
-    sources = [_open_source(item, path) for item in manifest["sources"]]
-    corpus = PreparedCorpus(run.tokenizer, sources, held_out=[])
     windows = open_windows(config, corpus, encoder)
     return Exposure(run, plan, _course(run, config, windows, plan), encoder, corpus)
 
@@ -261,18 +250,6 @@ def _course(run: RunDirectory, config: ExperimentConfig, windows: list[Windows],
         batch_size=config.training.batch_size,
         explicit=np.load(path, mmap_mode="r", allow_pickle=False),
     )
-
-
-def _open_source(item: dict[str, Any], run: Path) -> PreparedSource:
-    folder = default_cache_folder() / "corpora" / item["key"]
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: the prepared tokens of {item['name']} are not there; the cache was cleaned, or is "
-            "another one. Training prepares them again before anything else, where the run was started: "
-            f"model-foundry train {run / 'recipe.resolved.yaml'} --resume-from {run}. Or name the cache that "
-            "holds them in MODEL_FOUNDRY_CACHE."
-        )
-    return open_prepared(folder, name=item["name"])
 
 
 def _passed_over(run: RunDirectory) -> tuple[int, ...]:

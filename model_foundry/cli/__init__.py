@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from model_foundry.cli import batches, checkpoints, generate, train, verify
+from model_foundry.cli import batches, checkpoints, generate, ngram, train, verify
 from model_foundry.errors import ModelFoundryError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ generate.add_to(app)
 batches.add_to(app)
 verify.add_to(app)
 checkpoints.add_to(app)
+ngram.add_to(app)
 
 
 def main() -> None:

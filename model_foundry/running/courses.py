@@ -66,6 +66,11 @@ def open_held_out(corpus: PreparedCorpus, encoder: TextEncoder) -> dict[str, Tok
     return {source.name: _stream(source, "validation", encoder) for source in sources}
 
 
+def open_training(corpus: PreparedCorpus, encoder: TextEncoder) -> dict[str, TokenStream]:
+    """Return the training text by source."""
+    return {source.name: _stream(source, "train", encoder) for source in corpus.sources}
+
+
 def corpus_facts(config: ExperimentConfig, windows: list[Windows], folders: list[Path]) -> CorpusFacts:
     """Return what one epoch holds."""
     streams = [source.stream for source in windows]
