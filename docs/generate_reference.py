@@ -226,6 +226,8 @@ def _number(value: ast.expr, module: Any) -> str:
 def _default(field: Any) -> str:
     if field.is_required():
         return "required"
+    if field.default_factory_takes_validated_data:
+        return "follows from `model`"
     value = field.get_default(call_default_factory=True)
     assert value is not PydanticUndefined
     if value is None:

@@ -59,6 +59,8 @@ def explain(error: ValidationError, root: Node) -> list[Problem]:
     unknown: list[Path] = []
     for details in error.errors(include_url=False):
         path, node = find(root, details["loc"])
+        if details["type"] == "default_factory_not_called":
+            continue  # a default that follows from another section, which is told as wrong itself
         if details["type"] == "extra_forbidden":
             unknown.append(path)
         elif details["type"] in ("missing", "missing_type") and isinstance(node.value, dict):

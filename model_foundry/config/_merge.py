@@ -15,13 +15,15 @@ def merge(base: Node, top: Node) -> Node:
     """Return ``base`` with ``top`` over it: mappings merge key by key, everything else is replaced whole.
 
     A mapping whose ``type`` differs replaces that of ``base``: one part's settings mean nothing to another.
+    One that names a ``preset`` replaces all but the ``type``: else the sizes below it would undo the preset.
     """
     if not isinstance(base.value, dict) or not isinstance(top.value, dict):
         return top
     old, new = base.value.get("type"), top.value.get("type")
     if old is not None and new is not None and old.value != new.value:
         return top
-    merged = dict(base.value)
+    kept = ("type",) if "preset" in top.value else base.value
+    merged = {key: node for key, node in base.value.items() if key in kept}
     for key, node in top.value.items():
         merged[key] = merge(merged[key], node) if key in merged else node
     return Node(merged, top.place, top.key_place)
@@ -51,7 +53,8 @@ def read_override(text: str) -> tuple[Path, Node] | Problem:
 def apply_overrides(root: Node, overrides: list[str]) -> tuple[Node, list[Problem]]:
     """Return the recipe with the overrides in it, and the problems of those that could not be applied.
 
-    A ``type`` is set before its neighbours, whatever their order: it clears the settings of another part.
+    A ``type`` is set before its neighbours, and then a ``preset``, whatever their order: either clears what
+    it stands over.
     """
     problems: list[Problem] = []
     read: dict[Path, Node] = {}
@@ -63,7 +66,8 @@ def apply_overrides(root: Node, overrides: list[str]) -> tuple[Node, list[Proble
             problems.append(Problem(_HERE, override[0], "given twice on the command line"))
         else:
             read[override[0]] = override[1]
-    for path, node in sorted(read.items(), key=lambda item: item[0][-1] != "type"):
+    first = {"type": 0, "preset": 1}
+    for path, node in sorted(read.items(), key=lambda item: first.get(str(item[0][-1]), len(first))):
         changed = _put(root, path, node, done=())
         if isinstance(changed, Problem):
             problems.append(changed)
@@ -93,6 +97,6 @@ def _put(into: Node, path: Path, node: Node, done: Path) -> Node | Problem:
     item = _put(section.value.get(str(key), below), path[1:], node, here)
     if isinstance(item, Problem):
         return item
-    if key == "type":
-        return merge(section, Node({"type": item}, section.place, section.key_place))
+    if key in ("type", "preset"):
+        return merge(section, Node({str(key): item}, section.place, section.key_place))
     return Node(section.value | {str(key): item}, section.place, section.key_place)

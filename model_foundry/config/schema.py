@@ -229,6 +229,14 @@ def _default(contract: type[Part], name: str, **fields: Any) -> Callable[[], Any
     return lambda: find_part(contract, name)(**fields)
 
 
+def _initialization_of_the_model(checked: dict[str, Any]) -> Initialization:
+    """Return what the preset names, else what suits the architecture; any where the model itself is wrong."""
+    model: Architecture | None = checked.get("model")
+    section = model.default_initialization() if model else {"type": "gpt2"}
+    initialization: Initialization = _default(Initialization, section.pop("type"), **section)()
+    return initialization
+
+
 class ExperimentConfig(Settings):
     """A whole recipe, checked."""
 
@@ -248,7 +256,7 @@ class ExperimentConfig(Settings):
     tokenizer: PartOf[Tokenizer] = Field(default_factory=_default(Tokenizer, "byte_bpe"))
     data: Data = Data()
     model: PartOf[Architecture]
-    initialization: PartOf[Initialization] = Field(default_factory=_default(Initialization, "gpt2"))
+    initialization: PartOf[Initialization] = Field(default_factory=_initialization_of_the_model)
     objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))
     optimizer: PartOf[Optimizer] = Field(default_factory=_default(Optimizer, "adamw", learning_rate=1e-3))
     schedule: PartOf[Schedule] = Field(default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%"))

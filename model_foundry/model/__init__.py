@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import model_validator
+
+from model_foundry.model.presets import all_presets, filled
 from model_foundry.parts import Part
 
 if TYPE_CHECKING:
@@ -35,6 +38,23 @@ class Vocabulary:
 
 class Architecture(Part):
     """Settings of one architecture."""
+
+    own_initialization: ClassVar[dict[str, Any]] = {"type": "gpt2"}
+    """Section of a recipe for the initialisation that suits it, where neither preset nor recipe has one."""
+
+    preset: str | None = None
+    """A published model, such as gpt2-124m, whose values are taken for the fields that are not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, section: Any) -> Any:
+        named = isinstance(section, dict) and section.get("preset") is not None
+        return filled(cls.part_name(), section) if named else section
+
+    def default_initialization(self) -> dict[str, Any]:
+        """Return the section ``initialization`` of a recipe that has none: the preset's, else the own one."""
+        published = all_presets()[self.preset].initialization if self.preset else self.own_initialization
+        return dict(published)
 
     @property
     def direction(self) -> Direction:
