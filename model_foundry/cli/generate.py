@@ -29,21 +29,17 @@ def add_to(app: typer.Typer) -> None:
         if not 0 < top_p <= 1:
             raise RecipeError(f"--top-p {top_p}: expected a share above 0 and at most 1, such as 0.95.")
         import torch
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging as transformers_logging
 
         from model_foundry.corpus.encoder import TextEncoder
         from model_foundry.evaluation._generation import continue_ids
+        from model_foundry.model.loading import load_model
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         checkpoint = newest_checkpoint(run)
         encoder = TextEncoder(checkpoint)
-        model = AutoModelForCausalLM.from_pretrained(
-            checkpoint, local_files_only=True, dtype=torch.float32
-        ).train(False)
+        model = load_model(checkpoint, dtype=torch.float32)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         ids = continue_ids(
-            model.to(device),
+            model.to(device),  # type: ignore[arg-type]  # transformers hides nn.Module's signature of to
             encoder.encode_batch([prompt])[0].tolist() or [encoder.eos_id],
             tokens=tokens,
             context=getattr(model.config, "max_position_embeddings", None) or 1024,

@@ -57,7 +57,11 @@ def construct_unset(model_class: type[PreTrainedModel], config: Any) -> PreTrain
 
 
 def ready(model: PreTrainedModel) -> PreTrainedModel:
-    """Put ``model`` in training mode: no cache while it trains, but one when its files generate text."""
+    """Put ``model`` in training mode: no cache while it trains, but one when its files generate text.
+
+    Its class goes into the config, as ``save_pretrained`` would do, so that each checkpoint names it.
+    """
+    model.config.architectures = [type(model).__name__]
     model.config.use_cache = False
     if model.generation_config is not None:
         model.generation_config.use_cache = True
