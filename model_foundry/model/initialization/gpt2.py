@@ -6,39 +6,37 @@ Radford et al. 2019, section 2.3, in the form of nanoGPT and of transformers' GP
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from model_foundry.model.initialization import Initialization
+from pydantic import Field
+
+from model_foundry.model.initialization import Drawing, Initialization
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
-STD = 0.02
+    from model_foundry.model._kinds import Tensor
+    from model_foundry.model.initialization._distributions import Distribution
 
 
 class GPT2Initialization(Initialization):
-    """Serves any causal model of transformers that is made of linear layers, embeddings and norms."""
+    """Serves any model of transformers that is made of linear layers, embeddings, norms and experts."""
 
-    def initialize(self, model: PreTrainedModel, generator: torch.Generator) -> None:
-        """Overwrite every parameter of ``model`` in place, drawing from ``generator`` alone.
+    std: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of embeddings and matrices."""
 
-        Parameters are drawn in the order of ``named_parameters``, in which a tied weight stands once.
+    def drawings(self, model: PreTrainedModel) -> list[Drawing]:
+        """Return what every parameter is drawn from; see ``Initialization.drawings``."""
+        from model_foundry.model import _kinds as kinds
+        from model_foundry.model.initialization._assigning import DRAWN_MATRICES, assign
+        from model_foundry.model.initialization._distributions import Normal
 
-        Raises:
-            RecipeError: When the model holds a parameter that this rule does not know.
-        """
-        import torch
+        kinds.require_residual(model)
+        residual_std = self.std / math.sqrt(2 * kinds.layers_of(model))
 
-        from model_foundry.model.initialization import _kinds as kinds
+        def rule(tensor: Tensor) -> Distribution | None:
+            if tensor.kind in DRAWN_MATRICES:
+                return Normal(residual_std if tensor.kind == "residual" else self.std)
+            return None
 
-        residual_std = STD / math.sqrt(2 * kinds.layers_of(model))
-        with torch.no_grad():
-            for name, parameter, kind in kinds.parameters_by_kind(model):
-                if kind == "bias":
-                    parameter.zero_()
-                elif kind == "norm":
-                    parameter.fill_(kinds.neutral_weight(model, name))
-                else:
-                    kinds.draw_normal(parameter, residual_std if kind == "residual" else STD, generator)
-            kinds.clear_padding_rows(model)
+        return assign(model, rule)

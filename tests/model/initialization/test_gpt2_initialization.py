@@ -13,7 +13,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from model_foundry.errors import RecipeError
 from model_foundry.model import Vocabulary
 from model_foundry.model.gpt2 import GPT2
-from model_foundry.model.initialization._kinds import draw_normal
+from model_foundry.model.initialization import Drawing
+from model_foundry.model.initialization._distributions import Normal
 from model_foundry.model.initialization.gpt2 import GPT2Initialization
 from model_foundry.model.llama import Llama
 from model_foundry.model.transformers import Transformers
@@ -145,10 +146,20 @@ def test_a_parameter_elsewhere_takes_as_much_from_the_generator_as_one_here() ->
     first, second = (torch.Generator().manual_seed(1) for _ in range(2))
 
     with torch.no_grad():
-        draw_normal(here, 0.02, first)
-        draw_normal(elsewhere, 0.02, second)
+        Drawing("here", "matrix", here, Normal(0.02)).draw(first)
+        Drawing("elsewhere", "matrix", elsewhere, Normal(0.02)).draw(second)
 
     assert torch.equal(first.get_state(), second.get_state())
+
+
+def test_the_standard_deviation_can_be_another() -> None:
+    model = MODELS["gpt2"].build(VOCABULARY, 64)
+
+    GPT2Initialization(std=0.05).initialize(model, torch.Generator().manual_seed(1))
+
+    embedding, projection = model.transformer.wte.weight, model.transformer.h[0].mlp.c_proj.weight
+    assert embedding.std().item() == pytest.approx(0.05, rel=0.02)
+    assert projection.std().item() == pytest.approx(0.05 / 2, rel=0.02)
 
 
 def test_a_parameter_without_a_rule_is_named() -> None:
