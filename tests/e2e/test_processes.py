@@ -57,3 +57,33 @@ def test_the_z_loss_is_reported_apart_from_the_cross_entropy(lab):
     assert with_z["loss"] == plain["loss"]
     assert "z_loss" not in plain
     assert 0 < with_z["z_loss"] < 1e-2
+
+
+def test_the_loss_in_chunks_is_the_plain_one_for_one_and_two_processes(lab):
+    """Tied embeddings: the output layer's gradient comes from two places, in every process."""
+    short = ["training.duration=12 updates", NO_DROPOUT, "evaluation=[]"]
+    lab.run("--run-dir=plain", *short)
+    plain = [line["loss"] for line in lab.metrics("plain")]
+
+    chunks = "objective={type: causal_lm, chunk_tokens: 20}"
+    for micro, processes in [(8, 1), (4, 2), (2, 2)]:
+        run = f"chunks-{micro}-{processes}"
+        lab.run(
+            f"--run-dir={run}",
+            *short,
+            chunks,
+            f"training.micro_batch_size={micro}",
+            processes=processes,
+        )
+        assert [line["loss"] for line in lab.metrics(run)] == pytest.approx(plain, rel=1e-6)
+
+
+def test_a_run_with_the_loss_in_chunks_resumes_bit_for_bit(lab):
+    chunks = "objective={type: causal_lm, chunk_tokens: 20}"
+    lab.run("--run-dir=straight", chunks)
+    lab.kill_at(13, "killed", chunks)
+
+    lab.run("--run-dir=killed", "--resume-from=latest", chunks)
+
+    assert lab.weights("killed") == lab.weights("straight")
+    assert lab.metrics("killed") == lab.metrics("straight")
