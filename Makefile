@@ -18,6 +18,9 @@ THREADS = $${OMP_NUM_THREADS:-$$($(BIN)/python -c 'import os, psutil; \
 	allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1; \
 	print(min(allowed, psutil.cpu_count(logical=False) or allowed))')}
 
+# Processes that the tests are dealt to, file by file; `make WORKERS=0 test` runs them in one.
+WORKERS ?= auto
+
 CODE := model_foundry tests $(wildcard benchmarks)
 
 .PHONY: help demo test faults check format formatted lint types layers coverage
@@ -45,7 +48,7 @@ demo: $(READY) ## Train the demo model on the CPU, in a run folder of its own
 	  -m model_foundry.train recipes/demo.yaml --run-dir "$$run"
 
 test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 faults: $(READY) ## Run every fault and every resume, the long ones too: a thousand kills, two processes
 	@$(BIN)/python -m pytest tests/faults tests/e2e -m "nightly or not nightly" -rP
