@@ -25,6 +25,7 @@ from model_foundry.errors import (
 from model_foundry.logs import start_logging, stop_logging
 from model_foundry.run_directory import RunDirectory
 from model_foundry.running.outcome import as_known
+from model_foundry.running.reporting import keep_report
 
 if TYPE_CHECKING:
     from model_foundry.config.load import LoadedRecipe
@@ -136,6 +137,8 @@ class Trainer:
                 return state
         finally:
             stop.uninstall()
+            if is_main:
+                keep_report(self.run.path)
             stop_logging()
             self.run.close()
 

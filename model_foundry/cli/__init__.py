@@ -1,12 +1,17 @@
-"""The console command ``model-foundry``: one file a verb, heavy imports inside the verb that needs them."""
+"""The console command ``model-foundry``: one file a verb, heavy imports inside the verb that needs them.
+
+A verb is a file of this folder with a function ``add_to``; files whose names begin with an underscore are
+helpers.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 
 import typer
 
-from model_foundry.cli import batches, checkpoints, generate, ngram, train, verify
 from model_foundry.errors import ModelFoundryError
 
 app = typer.Typer(
@@ -16,12 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train.add_to(app)
-generate.add_to(app)
-batches.add_to(app)
-verify.add_to(app)
-checkpoints.add_to(app)
-ngram.add_to(app)
+for _verb in sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"):
+    importlib.import_module(f"{__name__}.{_verb}").add_to(app)
 
 
 def main() -> None:

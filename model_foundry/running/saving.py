@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
 from model_foundry.running.records import position_facts
+from model_foundry.running.reporting import keep_report_up
 from model_foundry.training.aliases import add_alias
 from model_foundry.training.checkpoint_files import published
 from model_foundry.training.mirror import Mirror
@@ -122,6 +123,7 @@ class Saver:
                 add_alias(self._run.checkpoints, self._config.checkpoints.alias, checkpoint.record, name)
             except OSError as error:  # the checkpoint is there without it
                 log.warning("%s could not be named: %s", name, error)
+        keep_report_up(self._run.path)
 
 
 def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainState) -> dict[str, Any]:

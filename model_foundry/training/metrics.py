@@ -43,9 +43,10 @@ class JsonLog:
         self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one object."""
+        """Append one object, with its ``time`` in seconds since 1970."""
         if self._file is not None:
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            stamped = {**line, "time": round(time.time(), 3)}
+            self._file.write(json.dumps(stamped, ensure_ascii=False) + "\n")
             self._file.flush()
 
     def sync(self) -> None:
