@@ -23,7 +23,7 @@ def run(command: list[str | Path], *, folder: Path, **environment: str) -> str:
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env={**os.environ, **environment},
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
