@@ -13,6 +13,13 @@ _LAST_SPACE = 0x3000
 _COUNTED_CHARACTERS = 1 << 18
 
 
+def character_of_bytes(text: str) -> NDArray[np.int64]:
+    """Return which character each UTF-8 byte of a text belongs to; one more entry for the end."""
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    begins = (data & 0xC0) != 0x80  # all bytes of a character but the first are 10xxxxxx
+    return np.append(np.cumsum(begins, dtype=np.int64) - 1, len(text))
+
+
 def word_starts(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where the words of ``text.split()`` begin, in characters and in UTF-8 bytes."""
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.corpus._byte_table import bytes_by_token, can_cut_between_words
-from model_foundry.corpus._words import word_starts
+from model_foundry.corpus._byte_table import bytes_by_token, can_cut_between_words, spaced_tokens
+from model_foundry.corpus._words import character_of_bytes, word_starts
 from model_foundry.errors import DataError
 
 _PIECE_CHARACTERS = 1 << 16
@@ -103,6 +103,35 @@ class TextEncoder:
                 begins = words > 0
             numbers.append(np.cumsum(begins, dtype=np.int64))
         return numbers
+
+    def encode_with_spans(
+        self, texts: Sequence[str]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+        """Return for each text its ids and where each token begins and ends (exclusive), in characters.
+
+        Exact by bytes where the tokens add up to the text: a token that is part of a character then spans
+        the whole of it. Else as the tokenizer reports them.
+        """
+        table = self.bytes_per_token
+        spans = []
+        for text in texts:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            ids = np.array(encoding.ids, dtype=np.int64)
+            if table is not None and int(table[ids].sum()) == len(text.encode()):
+                ends = np.cumsum(table[ids], dtype=np.int64)
+                holders = character_of_bytes(text)  # and of the byte after the last
+                spans.append((ids, holders[ends - table[ids]], holders[np.maximum(ends - 1, 0)] + 1))
+            else:
+                pairs = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+                spans.append((ids, pairs[:, 0], pairs[:, 1]))
+        return spans
+
+    @cached_property
+    def begins_with_space(self) -> NDArray[np.bool_]:
+        """Which ids stand for text that begins with white space; special tokens do not."""
+        result = np.zeros(self.vocab_size, dtype=np.bool_)
+        result[spaced_tokens(self._description, self._vocabulary)] = True
+        return result
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; special tokens are shown as they are spelled."""
