@@ -41,6 +41,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.verification": 5,
     "model_foundry.exposure": 5,
     "model_foundry.export": 5,
+    "model_foundry.importing": 5,
     "model_foundry.report": 5,
     "model_foundry.cli": 6,
     "model_foundry.train": 6,

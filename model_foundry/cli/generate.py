@@ -32,15 +32,21 @@ def add_to(app: typer.Typer) -> None:
 
         from model_foundry.corpus.encoder import TextEncoder
         from model_foundry.evaluation._generation import continue_ids
-        from model_foundry.model.loading import load_model
+        from model_foundry.model.loading import direction_of, load_model
 
         checkpoint = newest_checkpoint(run)
         encoder = TextEncoder(checkpoint)
         model = load_model(checkpoint, dtype=torch.float32)
+        if direction_of(model) == "bidirectional":
+            raise CheckpointError(
+                f"{checkpoint}: a {type(model).__name__} sees both sides of a token, and a text is continued "
+                "by what sees only what is before. Name a causal model."
+            )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        prompt_ids = encoder.encode_prompt(prompt)
         ids = continue_ids(
             model.to(device),  # type: ignore[arg-type]  # transformers hides nn.Module's signature of to
-            encoder.encode_batch([prompt])[0].tolist() or [encoder.eos_id],
+            prompt_ids,
             tokens=tokens,
             context=getattr(model.config, "max_position_embeddings", None) or 1024,
             temperature=temperature,
@@ -49,7 +55,8 @@ def add_to(app: typer.Typer) -> None:
             device=device,
             stop_id=encoder.eos_id,
         )
-        typer.echo(prompt + encoder.decode(ids))
+        before = encoder.encode_batch([prompt])[0].tolist()
+        typer.echo(prompt + encoder.decode_after(before, ids))
 
 
 def newest_checkpoint(path: Path) -> Path:

@@ -64,6 +64,16 @@ class TextEncoder:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a beginning, after the special tokens that the tokenizer itself puts before it.
+
+        Of an empty text without any, the token that stands before a document.
+        """
+        probe = self._tokenizer.encode("a", add_special_tokens=True)
+        first = probe.special_tokens_mask.index(0) if 0 in probe.special_tokens_mask else 0
+        ids = [*probe.ids[:first], *self.encode_batch([text])[0].tolist()]
+        return ids or [self.eos_id if self.bos_id is None else self.bos_id]
+
     def encode_with_words(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Return for each text its ids and how many words of ``text.split()`` begin in each of them.
 
@@ -136,6 +146,10 @@ class TextEncoder:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; special tokens are shown as they are spelled."""
         return str(self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False))
+
+    def decode_after(self, before: Sequence[int], ids: Sequence[int]) -> str:
+        """Return the text that ``ids`` add to that of ``before``: some tokenizers drop a first space."""
+        return self.decode([*before, *ids])[len(self.decode(before)) :]
 
     def pieces(self, text: str) -> Iterator[str]:
         r"""Cut a long text where that changes no token and no word, so that memory stays small.
