@@ -108,8 +108,8 @@ def _read_header(path: Path, data: bytes) -> Header:
     if not all(0 < number <= _LARGEST for number in sizes) or width % heads or heads % key_value_heads:
         raise DataError(
             f"{path}: its first seven numbers are {', '.join(map(str, sizes))}, expected the sizes of a "
-            "Llama (width, feed-forward width, layers, heads, key-value heads, vocabulary, context). It is no "
-            "llama2.c checkpoint of version 0."
+            "Llama (width, feed-forward width, layers, heads, key-value heads, vocabulary, context). It is "
+            "no llama2.c checkpoint of version 0."
         )
     return header
 
@@ -146,7 +146,8 @@ def _model(header: Header, weights: dict[str, torch.Tensor]) -> LlamaForCausalLM
             state[f"model.layers.{layer}.{name}.weight"] = weight
     model = LlamaForCausalLM(config)
     model.load_state_dict(state, strict=True)
-    return model.eval()
+    imported: LlamaForCausalLM = model.train(False)
+    return imported
 
 
 def _halves(weight: torch.Tensor, head_width: int) -> torch.Tensor:
