@@ -101,7 +101,7 @@ class TextEncoder:
         """Return for each text the number of the word that each of its tokens belongs to.
 
         Words are what the tokenizer splits a text into before it looks for tokens: most set punctuation
-        apart. Where it splits into fewer than ``text.split()`` (some do not split at all) those are the words.
+        apart. Where it splits into fewer than ``text.split()`` (some do not split at all), those are meant.
         """
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         numbers = []
