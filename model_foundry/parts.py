@@ -4,6 +4,8 @@
 that fulfils the contract in ``model_foundry/schedule/__init__.py``. The class is its own configuration: its
 fields are the recipe's fields. Files whose names begin with an underscore are helpers, not parts. A dotted
 name is a user's own module; it runs that user's code, so it is refused unless ``custom_code`` allows it.
+Classes of the ``libraries`` that a contract names are no user's code: ``_library.py`` in its folder makes
+parts of them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -57,6 +59,9 @@ class Settings(BaseModel):
 class Part(Settings):
     """Base of every contract; a part's fields are its section of the recipe."""
 
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules whose classes a recipe may name as they are, such as ``torch.optim``."""
+
     @classmethod
     def part_name(cls) -> str:
         """The name that a recipe gives this part: the file's name, dotted for a user's own module."""
@@ -95,9 +100,13 @@ def find_part(contract: type[AnyPart], name: str) -> type[AnyPart]:
     """Return the class that a recipe calls ``name``.
 
     Raises:
-        PydanticCustomError: When there is none, or it is custom code and that is not allowed.
+        PydanticCustomError: When there is none, or it is custom code and that is not allowed, or a library
+            that is not installed.
     """
     kind = contract.__name__.lower()
+    if name.rpartition(".")[0] in contract.libraries:
+        library = importlib.import_module(f"{contract.__module__}._library")
+        return cast("type[AnyPart]", library.part_for(name))
     if "." in name:
         if not _CUSTOM_CODE.get():
             raise PydanticCustomError(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from model_foundry.optim import Optimizer
+from model_foundry.optim import Beta, NotNegative, Optimizer
 
 if TYPE_CHECKING:
     import torch
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Optimizer):
@@ -23,21 +22,19 @@ class AdamW(Optimizer):
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the root of the mean square."""
 
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Pull towards zero, times the learning rate, on matrices; never on biases and norms."""
+    weight_decay: NotNegative = 0.1
+    """Pull towards zero, times the learning rate, on matrices; not on biases and norms."""
 
-    decay_embeddings: bool = True
-    """Whether embeddings decay too; OLMo 2 leaves them out."""
-
-    def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+    def build(
+        self, model: torch.nn.Module, factors: Mapping[str, float] | None = None
+    ) -> torch.optim.Optimizer:
         """Return the optimizer; one fused kernel where every device concerned has it."""
         import torch
 
-        from model_foundry.optim._groups import decay_groups, has_fused_kernels
+        from model_foundry.optim._groups import has_fused_kernels, parameter_groups
 
-        groups = decay_groups(model, weight_decay=self.weight_decay, decay_embeddings=self.decay_embeddings)
         return torch.optim.AdamW(
-            groups,
+            parameter_groups(model, self, factors),
             lr=self.learning_rate,
             betas=self.betas,
             eps=self.eps,

@@ -44,6 +44,7 @@ class Built:
     """What recipe and text together make."""
 
     model: PreTrainedModel
+    optimizer: torch.optim.Optimizer
     plan: RunPlan
     course: AnyCourse
 
@@ -63,12 +64,13 @@ def prepare_data(
 
 
 def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
-    """Return the initialised model, the run's numbers, and which window stands where."""
+    """Return the initialised model, its optimizer, the run's numbers, and which window stands where."""
     model = _build_model(config, data.encoder)
     if config.data.documents == "isolate":
         require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
     plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
-    return Built(model, plan, build_course(config, data.windows, plan, folders))
+    optimizer = config.optimizer.build(model)
+    return Built(model, optimizer, plan, build_course(config, data.windows, plan, folders))
 
 
 def _prepare(

@@ -105,7 +105,7 @@ def _place(
 ) -> TrainingLoop:
     config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
     is_main = accelerator.is_main_process
-    model, optimizer = accelerator.prepare(built.model, config.optimizer.build(built.model))
+    model, optimizer = accelerator.prepare(built.model, built.optimizer)
     curve = learning_rate_curve(config, plan)
     checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
     state = TrainState()

@@ -38,11 +38,27 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     earlier = (run / "command.txt").read_text(encoding="utf-8") if (run / "command.txt").exists() else ""
     run.write_text("command.txt", f"{earlier}{shlex.join(environment['command'])}\n")  # a line a start
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))
-    run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan)})
+    groups = {"optimizer_groups": describe_groups(built.optimizer)}
+    run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan), **groups})
     store_order(built.course, run / ORDER_FILE)
     run.tokenizer.mkdir(exist_ok=True)
     for file in sorted(corpus.tokenizer_folder.iterdir()):
         (run.tokenizer / file.name).write_bytes(file.read_bytes())
+
+
+def describe_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return which parameters learn how fast and decay how much, group by group."""
+    return [
+        {
+            **({"kind": group["kind"]} if "kind" in group else {}),
+            "parameters": sum(parameter.numel() for parameter in group["params"]),
+            "tensors": len(group["params"]),
+            "learning_rate": group.get("lr_scale", 1.0),
+            "weight_decay": group.get("weight_decay", 0.0),
+            "names": group.get("param_names", []),
+        }
+        for group in optimizer.param_groups
+    ]
 
 
 def checkpoint_facts(

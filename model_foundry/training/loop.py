@@ -24,6 +24,7 @@ from model_foundry.training.progress import Progress
 from model_foundry.training.state import TrainState
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
+from model_foundry.training.weights import weights_for_use
 
 
 @dataclass
@@ -128,7 +129,7 @@ class TrainingLoop:
             return True
         self.watchdog.beat("evaluation", update=self.state.updates)
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), weights_for_use(self.optimizer):
             is_done = self.evaluate(self.state, due)
         self.model.train()
         self.unmeasured = () if is_done else due
@@ -147,7 +148,9 @@ class TrainingLoop:
         self.metrics.sync()
         milestone = milestone or now.updates >= self.updates
         flags = {"resumable": resumable, "milestone": milestone, "must": must}
-        if self.save(now, **flags, unmeasured=self.unmeasured) and resumable:
+        with weights_for_use(self.optimizer):
+            is_saved = self.save(now, **flags, unmeasured=self.unmeasured)
+        if is_saved and resumable:
             self.saved_at = now.updates
         self.stall_seconds += time.monotonic() - began
         if is_wanted:

@@ -17,6 +17,7 @@ from safetensors.torch import load_model
 from model_foundry.errors import CheckpointError, DivergedError
 from model_foundry.training.checkpoint_files import STATE_FOLDER, WEIGHTS, Checkpoint
 from model_foundry.training.environment import package_versions
+from model_foundry.training.weights import weights_for_training
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ def restore(accelerator: Accelerator, checkpoint: Checkpoint) -> None:
             "Use another checkpoint."
         )
     found = optimizer_facts(accelerator._optimizers)
+    for optimizer in accelerator._optimizers:
+        weights_for_training(optimizer)
     if found != record.get("optimizer"):
         raise CheckpointError(
             f"{path}: the optimizer was restored as {found}, and the record says {record.get('optimizer')}. "
