@@ -58,6 +58,7 @@ KINDS = {
     "float": "number",
     "str": "text",
     "bool": "true or false",
+    "NotNegative": "number from 0",
     "Name": "name",
     "Pattern": "path or pattern",
     "Beta": "number from 0, below 1",

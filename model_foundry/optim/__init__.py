@@ -52,7 +52,7 @@ class Optimizer(Part):
     decay_norm_and_bias: bool = False
     """Whether biases and norms decay too; OLMo 2 does so."""
 
-    groups: tuple[GroupRule, ...] = ()
+    groups: list[GroupRule] = Field(default_factory=list)
     """Other learning rates and weight decay by parameter name."""
 
     @abstractmethod

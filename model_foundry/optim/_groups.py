@@ -89,7 +89,7 @@ def has_fused_kernels(model: nn.Module) -> bool:
     return devices <= FUSED_DEVICES
 
 
-def _require_matches(rules: tuple[GroupRule, ...], names: list[str]) -> None:
+def _require_matches(rules: list[GroupRule], names: list[str]) -> None:
     for index, rule in enumerate(rules):
         if not any(fnmatchcase(name, rule.match) for name in names):
             shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

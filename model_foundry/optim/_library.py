@@ -1,4 +1,4 @@
-"""Optimizer classes of torch and pytorch_optimizer as parts: their keyword arguments are the recipe's fields."""
+"""Optimizer classes of torch and pytorch_optimizer as parts: their keyword arguments are the fields."""
 
 from __future__ import annotations
 
@@ -132,7 +132,9 @@ def _require_plain(name: str, optimizer: type[torch.optim.Optimizer]) -> None:
     why = _UNSUITED.get(optimizer.__name__)
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
-        why = "evaluates the loss several times an update, and the loop does so once. Choose another optimizer"
+        why = (
+            "evaluates the loss several times an update, and the loop does so once. Choose another optimizer"
+        )
     elif "lr" not in inspect.signature(optimizer).parameters:
         why = "takes no learning rate from outside, and the schedule sets one. Choose another optimizer"
     if why is not None:

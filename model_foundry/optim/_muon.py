@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from model_foundry.optim import Optimizer
 from model_foundry.optim._groups import Kind, parameter_groups
-
-if TYPE_CHECKING:
-    from model_foundry.optim.muon import Muon
 
 Groups = list[dict[str, Any]]
 
@@ -55,32 +53,44 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def muon_groups(
-    model: nn.Module, settings: Muon, factors: Mapping[str, float] | None
+    model: nn.Module,
+    settings: Optimizer,
+    factors: Mapping[str, float] | None,
+    *,
+    is_original: bool,
+    adamw_factor: float,
 ) -> tuple[Groups, Groups]:
     """Return the groups of Muon and those of AdamW.
 
     Muon takes the weights of linear layers, apart from the output layer. GPT-2's ``Conv1D`` keeps them
     transposed: orthogonalisation does not mind, and ``scale: original``, which counts rows as outputs, is
     put right by the group's factors (the decay, which torch multiplies by the rate, stays as it is).
+
+    Args:
+        model: Whose trainable parameters.
+        settings: The recipe's rules.
+        factors: Factors of the learning rate by name.
+        is_original: Whether torch scales by rows and columns.
+        adamw_factor: AdamW's learning rate over Muon's.
     """
     hidden: dict[int, float] = {}
-    is_original = settings.scale == "original"
     for module in model.modules():
         if isinstance(module, nn.Linear):
             hidden[id(module.weight)] = 1.0
         elif isinstance(module, Conv1D):
             rows, columns = module.weight.shape
             hidden[id(module.weight)] = math.sqrt(columns / rows) if is_original else 1.0
-    for module in [module for module in model.modules() if isinstance(module, nn.Embedding)]:
-        hidden.pop(id(module.weight), None)  # an output layer that is tied to it
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            hidden.pop(id(module.weight), None)  # an output layer that is tied to it
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is not None:
         hidden.pop(id(head.weight), None)
-    adamw_factor = (settings.adamw_learning_rate or settings.learning_rate) / settings.learning_rate
 
     def kind(parameter: nn.Parameter) -> Kind:
         factor = hidden.get(id(parameter))
         return ("adamw", adamw_factor, 1.0) if factor is None else ("muon", factor, 1 / factor)
 
     groups = parameter_groups(model, settings, factors, kind)
-    return tuple([group for group in groups if group["kind"] == kind] for kind in ("muon", "adamw"))  # type: ignore[return-value]
+    muon = [group for group in groups if group["kind"] == "muon"]
+    return muon, [group for group in groups if group["kind"] == "adamw"]

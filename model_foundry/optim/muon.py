@@ -60,8 +60,16 @@ class Muon(Optimizer):
         from model_foundry.optim._groups import has_fused_kernels
         from model_foundry.optim._muon import MuonWithAdamW, muon_groups
 
+        muon, adamw = muon_groups(
+            model,
+            self,
+            factors,
+            is_original=self.scale == "original",
+            adamw_factor=(self.adamw_learning_rate or self.learning_rate) / self.learning_rate,
+        )
         return MuonWithAdamW(
-            *muon_groups(model, self, factors),
+            muon,
+            adamw,
             lr=self.learning_rate,
             momentum=self.momentum,
             nesterov=self.nesterov,

@@ -1,6 +1,6 @@
 """Schedule-free AdamW: an average of the iterates in place of a falling rate (Defazio et al. 2024).
 
-arXiv 2405.15682, equations 13 to 15 with Adam's preconditioner. Use ``schedule: {type: constant, warmup: 5%}``.
+arXiv 2405.15682, equations 13 to 15 with Adam's preconditioner. Its schedule is ``{type: constant, warmup: 5%}``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScheduleFree(Optimizer):
-    """Evaluations and checkpoints have the averaged weights; the gradient is taken elsewhere, between them."""
+    """Evaluations and checkpoints have the averaged weights; the gradient is taken elsewhere."""
 
     betas: tuple[Annotated[float, Field(gt=0, lt=1)], Beta] = (0.9, 0.95)
     """Share of the average in the point where the gradient is taken; decay of the mean square."""
