@@ -1,6 +1,6 @@
 """Schedule-free AdamW: an average of the iterates in place of a falling rate (Defazio et al. 2024).
 
-arXiv 2405.15682, equations 13 to 15 with Adam's preconditioner. Its schedule is ``{type: constant, warmup: 5%}``.
+arXiv 2405.15682, equations 13 to 15, with Adam's preconditioner. Use a constant schedule with a warm-up.
 """
 
 from __future__ import annotations
