@@ -78,6 +78,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "data"}, _mixture),
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
+        ({"evaluation"}, _labels),
         ({"model", "objective"}, _direction),
     ]
     return [
@@ -170,6 +171,14 @@ def _explicit_order(config: ExperimentConfig) -> Iterator[Finding]:
     if data.order_ids == "documents" and data.documents != "pad":
         text = "found 'documents', expected documents: pad beside it: elsewhere windows hold parts of several"
         yield Finding(("data", "order_ids"), text, (("data", "documents"),))
+
+
+def _labels(config: ExperimentConfig) -> Iterator[Finding]:
+    labels = [part.label for part in config.evaluation]
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            text = f"found a second section called {label!r}, expected a name of its own: its results need it"
+            yield Finding(("evaluation", index), text)
 
 
 def _held_out(config: ExperimentConfig) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from model_foundry.corpus._words import character_of_bytes, word_starts
 from model_foundry.errors import DataError
 
 _PIECE_CHARACTERS = 1 << 16
+_PROBE = "Caf\u00e9 or cafe\u0301,  two spaces; Stra\u00dfe, \ufb01ne \u2460, \u4e2d\u6587\n\tEND."
 _CUT = re.compile(r"[ \n](?=\S)")
 
 
@@ -167,6 +168,16 @@ class TextEncoder:
         result = np.zeros(self.vocab_size, dtype=np.int32)
         result[list(table)] = list(table.values())
         return result
+
+    @cached_property
+    def normalisation(self) -> Literal["lossless", "lossy"]:
+        """Whether ids give a text back to the byte; tried on text of many kinds where that is not proven."""
+        is_lossless = self.bytes_per_token is not None or self.keeps(_PROBE)
+        return "lossless" if is_lossless else "lossy"
+
+    def keeps(self, text: str) -> bool:
+        """Whether the ids of ``text`` give it back to the byte."""
+        return self.decode(self.encode_batch([text])[0].tolist()) == text
 
     @cached_property
     def sha256(self) -> str:

@@ -31,6 +31,7 @@ from model_foundry.errors import DataError
 if TYPE_CHECKING:
     from model_foundry.config.schema import ExperimentConfig
 
+_TOKENS_AT_ONCE = 1 << 22
 ORDER_FILE = "order.npy"
 """Where a run keeps an explicit order, as windows numbered through all sources."""
 
@@ -69,6 +70,16 @@ def open_held_out(corpus: PreparedCorpus, encoder: TextEncoder) -> dict[str, Tok
 def open_training(corpus: PreparedCorpus, encoder: TextEncoder) -> dict[str, TokenStream]:
     """Return the training text by source."""
     return {source.name: _stream(source, "train", encoder) for source in corpus.sources}
+
+
+def count_tokens(windows: list[Windows], encoder: TextEncoder) -> npt.NDArray[np.int64]:
+    """Return how often each id stands in the training text (V,), ends of documents included."""
+    counts = np.zeros(encoder.vocab_size, dtype=np.int64)
+    for source in windows:
+        for start in range(0, len(source.stream), _TOKENS_AT_ONCE):
+            tokens = source.stream.tokens(start, start + _TOKENS_AT_ONCE)
+            counts += np.bincount(tokens, minlength=len(counts))
+    return counts
 
 
 def corpus_facts(config: ExperimentConfig, windows: list[Windows], folders: list[Path]) -> CorpusFacts:

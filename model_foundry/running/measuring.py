@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from model_foundry.config.plan import RunPlan
 from model_foundry.config.schema import ExperimentConfig
-from model_foundry.evaluation import Evaluator, Subject
+from model_foundry.evaluation import Evaluator, Outcome, Subject, Suite, run_suite
 from model_foundry.evaluation._generation import continue_ids
 from model_foundry.failpoints import reach
+from model_foundry.running.evaluation_files import EvaluationFiles, Point
 from model_foundry.seeds import derive_seed
 from model_foundry.training.duties import Due
 from model_foundry.training.interruption import Interruption
@@ -40,6 +44,7 @@ class Measuring:
         samples: JsonLog,
         progress: Progress,
         interruption: Interruption,
+        files: EvaluationFiles,
     ) -> None:
         self._config = config
         self._plan = plan
@@ -48,6 +53,8 @@ class Measuring:
         self._folders = folders
         self._metrics, self._samples, self._progress = metrics, samples, progress
         self._interruption = interruption
+        self._files = files
+        self._suites: dict[int, Suite] = {}
         self._tables = {
             index: self._table(evaluator.every) for index, evaluator in enumerate(config.evaluation)
         }
@@ -83,7 +90,7 @@ class Measuring:
             Whether it was done to the end; false when a request to stop broke it off.
         """
         for index, evaluator in enumerate(self._config.evaluation):
-            if _name(index, evaluator) in names and not self._evaluate(evaluator, state):
+            if _name(index, evaluator) in names and not self._evaluate(index, evaluator, state):
                 return False
         if _SAMPLES not in names or self._sample_table is None:
             return True
@@ -96,17 +103,26 @@ class Measuring:
                 self._progress.say(f"  sample after update {state.updates}: {line['prompt']}|{text}")
         return is_done
 
-    def _evaluate(self, evaluator: Evaluator, state: TrainState) -> bool:
+    def _evaluate(self, index: int, evaluator: Evaluator, state: TrainState) -> bool:
         began = time.monotonic()
-        named: dict[str, float] = {}
+        outcomes: list[Outcome] = []
 
         def measure() -> None:
             reach(f"evaluation.{state.updates}")
-            results = evaluator.evaluate(self._subject, self._folders)
-            named.update({f"{evaluator.part_name()}/{measure}": value for measure, value in results.items()})
+            if index not in self._suites:
+                self._suites[index] = evaluator.open(self._subject, self._folders)
+            with _in_full_precision(self._subject.model):
+                outcomes.append(run_suite(self._suites[index], self._subject))
 
         if not self._interruption.run(measure):
             return False
+        [outcome], suite = outcomes, self._suites[index]
+        if self._is_main:
+            point = Point(f"checkpoint-{state.updates}", state.updates, state.tokens, state.words)
+            seconds = time.monotonic() - began
+            self._files.write(evaluator, point, outcome, origin="training", seconds=seconds)
+        shown = [measure for measure in outcome.measures if measure.level in suite.shown]
+        named = {f"{evaluator.label}/{measure.key}": measure.value for measure in shown}
         self._last |= named
         clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
         self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
@@ -114,13 +130,14 @@ class Measuring:
         return True
 
     def _sample(self, state: TrainState) -> Iterator[dict[str, Any]]:
-        samples, encoder = self._config.samples, self._subject.encoder
+        samples, encoder, model = self._config.samples, self._subject.encoder, self._subject.model
         assert samples is not None
+        assert isinstance(model, torch.nn.Module)
         for number, prompt in enumerate(samples.prompts):
             seed = derive_seed(self._config.seed, "sample", state.updates, number)
             prompt_ids = encoder.encode_batch([prompt])[0].tolist() or [encoder.eos_id]
             ids = continue_ids(
-                self._subject.model,
+                model,
                 prompt_ids,
                 tokens=samples.tokens,
                 context=self._subject.context,
@@ -157,6 +174,21 @@ def what_is_due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -
         rolling=table([], config.checkpoints.rolling),
         logging=table([], config.logging.every),
     )
+
+
+@contextmanager
+def _in_full_precision(model: Any) -> Iterator[None]:
+    """Take away the forward pass for mixed precision that Accelerate puts before the model's own.
+
+    So a run's values are those that its checkpoints have, which are evaluated in float32.
+    """
+    mixed = vars(model).pop("forward", None)
+    try:
+        with torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        if mixed is not None:
+            model.forward = mixed
 
 
 def _name(index: int, evaluator: Evaluator) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from model_foundry.config.plan import RunPlan, learning_rate_curve
+from model_foundry.corpus.prepared import corpus_manifest
 from model_foundry.data.loader import rounds
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
-from model_foundry.running.courses import (
-    open_held_out,
-)
+from model_foundry.running.courses import count_tokens, open_held_out
+from model_foundry.running.evaluation_files import EvaluationFiles
 from model_foundry.running.measuring import Measuring, what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
@@ -117,12 +117,13 @@ def _place(
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
 
     unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
-    metrics, samples = _logs(trainer, checkpoint, is_main=is_main)
+    metrics, samples = logs = _logs(trainer, checkpoint, is_main=is_main)
     progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
     watchdog = watch(trainer, accelerator, stop)
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
-    measuring = Measuring(config, plan, subject, trainer.folders, metrics, samples, progress, interruption)
+    files = _evaluation_files(trainer, checkpoint, is_main=is_main)
+    measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files)
     batches = open_batches(config, built, accelerator)
     saver = Saver(trainer, built, curve, checkpoints)
     return TrainingLoop(
@@ -165,6 +166,13 @@ def _logs(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> 
     return metrics, samples
 
 
+def _evaluation_files(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> EvaluationFiles:
+    files = EvaluationFiles(trainer.run / "evaluations")
+    if is_main:
+        files.cut(checkpoint.updates if checkpoint else -1)
+    return files
+
+
 def _restore(
     trainer: Trainer, built: Built, checkpoints: CheckpointManager, checkpoint: Checkpoint, curve: Curve
 ) -> TrainState:
@@ -184,9 +192,12 @@ def _subject(
         held_out=open_held_out(data.corpus, data.encoder),
         context=config.data.context,
         documents=config.data.documents,
+        direction=config.model.direction,
+        corpus=corpus_manifest(data.corpus)["digest"],
+        token_counts=lambda: count_tokens(data.windows, data.encoder),
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
-        reduce=interruption.reduce,
+        gather=interruption.gather,
     )
 
 

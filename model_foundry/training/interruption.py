@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
@@ -19,8 +20,8 @@ class Interrupted(BaseException):
 class Interruption:
     """Looks for requests at every forward pass, and agrees on them wherever the ranks meet.
 
-    A rank that notices a request leaves its work and waits at the next meeting: a sum over the ranks, or the
-    end of the work. There all ranks learn of it and leave, too, so none waits for a sum that never comes.
+    A rank that notices a request leaves its work and waits at the next meeting: where results are joined, or
+    the end of the work. There all ranks learn of it and leave, too, so none waits for one that never comes.
 
     Args:
         accelerator: The run's.
@@ -39,7 +40,9 @@ class Interruption:
 
     def run(self, work: Callable[[], None]) -> bool:
         """Return whether ``work`` was done to its end, on all ranks."""
-        hook = self._model.register_forward_pre_hook(self._look)
+        # A scorer may call the body of a model alone, where only some of its logits are needed.
+        modules = {self._model, getattr(self._model, "base_model", self._model)}
+        hooks = [module.register_forward_pre_hook(self._look) for module in modules]
         asked = False
         try:
             work()
@@ -48,15 +51,16 @@ class Interruption:
                 return False
             asked = True
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         return not self._agree(asked)
 
-    def reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over the processes, for work that is done in shares."""
+    def gather(self, mine: list[Any]) -> list[Any]:
+        """Join the lists of all processes, for work that is done in shares."""
         if self._agree(False):
             raise Interrupted("agreed")
-        summed: torch.Tensor = self._accelerator.reduce(tensor, "sum")
-        return summed
+        joined: list[Any] = gather_object(mine)
+        return joined
 
     def _look(self, model: torch.nn.Module, inputs: Any) -> None:
         self._watchdog.beat("evaluation")

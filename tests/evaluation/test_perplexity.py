@@ -14,7 +14,7 @@ from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.source.text_files import TextFiles
 from model_foundry.errors import DataError
-from model_foundry.evaluation import Subject
+from model_foundry.evaluation import Subject, _held_out
 from model_foundry.evaluation.perplexity import Perplexity
 from model_foundry.running.courses import open_held_out
 from model_foundry.tokenizer.byte import Byte
@@ -79,6 +79,8 @@ def test_a_case_that_can_be_done_by_hand(subject_of):
     assert result == {
         "loss": pytest.approx(6 * math.log(2) / 4, rel=1e-6),
         "perplexity": pytest.approx(2**1.5, rel=1e-6),
+        # No word begins in a target, but the second document's b: 2 bits of text for one word.
+        "word_perplexity": pytest.approx(4.0, rel=1e-6),
         "bits_per_byte": pytest.approx(1.0, rel=1e-6),
     }
 
@@ -153,26 +155,27 @@ def test_sources_are_weighted_by_their_targets_and_told_apart(subject_of):
     assert result["loss"] == pytest.approx((6 * 1 + 2 + 2) / 8 * math.log(2), rel=1e-6)
 
 
-def test_processes_share_the_windows_and_tell_the_same(subject_of):
+def test_processes_share_the_windows_and_tell_the_same(subject_of, monkeypatch):
     subject = subject_of(["A few windows for two processes, an odd number of them."], context=8)
     torch.manual_seed(0)
     size = subject.encoder.vocab_size
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, n_positions=8, vocab_size=size)).train(
         False
     )
-    shares: list[torch.Tensor] = []
+    shares: list[list[object]] = []
 
-    def keep(sums: torch.Tensor) -> torch.Tensor:
-        shares.append(sums)
-        return sums
+    def keep(mine: list[object]) -> list[object]:
+        shares.append(mine)
+        return mine
 
+    monkeypatch.setattr(_held_out, "_TOKENS_A_BATCH", 8)
     for rank in (0, 1):
-        measure(replace(subject, rank=rank, processes=2, reduce=keep), model)
+        measure(replace(subject, rank=rank, processes=2, gather=keep), model)
 
-    together = measure(replace(subject, reduce=lambda _: shares[0] + shares[1]), model)
-    assert shares[0][1] > 0
-    assert shares[1][1] > 0
-    assert together == pytest.approx(measure(subject, model), rel=1e-7)
+    together = measure(replace(subject, gather=lambda _: [*shares[1], *shares[0]]), model)
+    assert shares[0]
+    assert shares[1]
+    assert together == measure(subject, model)
 
 
 def test_an_endless_loss_is_an_endless_perplexity(subject_of):
