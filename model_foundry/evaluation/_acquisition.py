@@ -58,7 +58,8 @@ def acquire(updates_N: Float64, values_N: Float64, *, chance: float, better: Bet
     known = ~np.isnan(values_N)
     updates_N, values_N = updates_N[known], values_N[known]
     if not len(values_N):
-        return Acquisition(*[math.nan] * 5, None, 0)
+        nothing = math.nan
+        return Acquisition(nothing, nothing, nothing, nothing, nothing, fit=None, points=0)
     sign = 1.0 if better == "lower" else -1.0
     costs_N = sign * values_N
     logs_N = np.log10(updates_N[updates_N > 0])

@@ -18,10 +18,10 @@ def table_of(measured: Sequence[Measured], unit: Unit) -> dict[str, list[Any]]:
     """Return the rows of all sentences as columns; a value that there is none of is None.
 
     ``start`` and ``stop`` are characters of the sentence; ``is_whole`` is false for a word or region that
-    shares a token with another.
+    shares a token with another; ``windows`` is how many a sentence was scored in.
     """
     rows_of = {"token": _tokens, "word": _words, "region": _regions}[unit]
-    rows = [{**_names(one), **row} for one in measured for row in rows_of(one)]
+    rows = [{**_names(one), **row, "windows": one.num_windows} for one in measured for row in rows_of(one)]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return {name: [row.get(name) for row in rows] for name in columns}
 
