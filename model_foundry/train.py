@@ -95,14 +95,21 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
     except ModelFoundryError as error:
         _tell(error)
         status = error.exit_status
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or multiprocessing.active_children():
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several or multiprocessing.active_children() or is_tracker_left_behind():
         # A gloo run that succeeded may abort while Python shuts down (a callback outlives the
         # interpreter), and the shutdown would wait for a worker that is stuck. So these flush and leave
-        # without it; the workers go with their parent.
+        # without it; the workers go with their parent. A tracker that hangs may wait there for its service.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def is_tracker_left_behind() -> bool:
+    """Whether a tracker did not finish in its time; asked without loading anything."""
+    following = sys.modules.get("model_foundry.training.following")
+    return following is not None and following.is_one_left_behind()
 
 
 def _tell(error: ModelFoundryError) -> None:

@@ -31,7 +31,6 @@ NOT_YET = [
     NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
     NotYet("corpus.interventions", lambda value: bool(value), "leave corpus.interventions empty"),
-    NotYet("tracking", lambda value: bool(value), "leave tracking empty: metrics.jsonl is always written"),
 ]
 
 

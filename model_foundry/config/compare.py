@@ -50,7 +50,7 @@ def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     the run's identity because the place in the data follows from updates: with another one, text would be
     lost or repeated.
     """
-    old, new = dict(_leaves(then)), dict(_leaves(now))
+    old, new = dict(leaves(then)), dict(leaves(now))
     changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
     lasting = _is_independent_of_duration(then) and _is_independent_of_duration(now)
     return [
@@ -107,12 +107,13 @@ def _is_under(key: str, sections: tuple[str, ...]) -> bool:
     return any(key == section or key.startswith(section + ".") for section in sections)
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value of nested sections and lists with its dotted key."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+            yield from leaves(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}.{index}")
+            yield from leaves(item, f"{path}.{index}")
     else:
         yield path, value

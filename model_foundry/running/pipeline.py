@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from model_foundry.config.compare import leaves
 from model_foundry.config.plan import RunPlan, learning_rate_curve
 from model_foundry.corpus.prepared import corpus_manifest
 from model_foundry.data.loader import rounds
@@ -20,9 +21,11 @@ from model_foundry.running.records import checkpoint_facts, goodbye, record_run,
 from model_foundry.running.recovery import build_recovery, open_batches
 from model_foundry.running.saving import Saver, milestones_after, moment, require_same_moment
 from model_foundry.running.watching import watch, watched
+from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
+from model_foundry.training.following import Followers, require_packages
 from model_foundry.training.interruption import Interruption
 from model_foundry.training.loop import TrainingLoop
 from model_foundry.training.metrics import JsonLog
@@ -79,6 +82,7 @@ def build_loop(
 ) -> TrainingLoop:
     """Return the loop of a run, everything in place for its next update."""
     config = trainer.config
+    require_packages(config.tracking)
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
     data = prepare_data(config, trainer.folders, say, lambda: _obey_before_the_first_update(stop))
     accelerator = build_accelerator(config.training.precision, timeout_seconds=config.training.hang_timeout)
@@ -159,10 +163,11 @@ def _place(
 def _logs(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> tuple[JsonLog, JsonLog]:
     keep = checkpoint.updates if checkpoint else -1
     anew = bool(checkpoint and checkpoint.record.get("unmeasured"))
-    paths = (trainer.run.metrics, trainer.run.samples)
-    metrics, samples = (
-        JsonLog(path if is_main else None, keep_until=keep, measures_anew=anew) for path in paths
+    run, followers = trainer.run, _followers(trainer, checkpoint) if is_main else None
+    metrics = JsonLog(
+        run.metrics if is_main else None, keep_until=keep, measures_anew=anew, listener=followers
     )
+    samples = JsonLog(run.samples if is_main else None, keep_until=keep, measures_anew=anew)
     return metrics, samples
 
 
@@ -171,6 +176,19 @@ def _evaluation_files(trainer: Trainer, checkpoint: Checkpoint | None, *, is_mai
     if is_main:
         files.cut(checkpoint.updates if checkpoint else -1)
     return files
+
+
+def _followers(trainer: Trainer, checkpoint: Checkpoint | None) -> Followers | None:
+    if not trainer.config.tracking or trainer.stop_at is not None:  # a replay is nobody's to watch
+        return None
+    run = TrackedRun(
+        name=trainer.run.path.resolve().name,
+        run_id=trainer.run.run_id(),
+        folder=trainer.run.path,
+        facts=dict(leaves(trainer.config.resolved())),
+        resumed_at=checkpoint.updates if checkpoint else None,
+    )
+    return Followers(trainer.config.tracking, run, trainer.run.event)
 
 
 def _restore(

@@ -9,9 +9,19 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from model_foundry.manifest import write_atomically
+
+
+class Listener(Protocol):
+    """Whoever is told of every line, beside the file."""
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Take a line; must return at once."""
+
+    def close(self) -> None:
+        """There are no more lines."""
 
 
 class JsonLog:
@@ -21,10 +31,19 @@ class JsonLog:
         path: The file; None in all processes but the main one, which then write nothing.
         keep_until: Lines of later updates are cut away first: a resumed run writes them anew.
         measures_anew: Cut what was measured at ``keep_until`` away, too: it was broken off there.
+        listener: Is told of every line that is written.
     """
 
-    def __init__(self, path: Path | None, *, keep_until: int, measures_anew: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        keep_until: int,
+        measures_anew: bool = False,
+        listener: Listener | None = None,
+    ) -> None:
         self._path = path
+        self._listener = listener
         self._file: IO[str] | None = None
         self.cut(keep_until, measures_anew=measures_anew)
 
@@ -32,7 +51,7 @@ class JsonLog:
         """Cut the lines of later updates away, as a run does that goes back."""
         if self._path is None:
             return
-        self.close()
+        self._close_file()
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines()
             limits = [keep_until - (measures_anew and _is_measured(line)) for line in lines]
@@ -48,6 +67,8 @@ class JsonLog:
             stamped = {**line, "time": round(time.time(), 3)}
             self._file.write(json.dumps(stamped, ensure_ascii=False) + "\n")
             self._file.flush()
+            if self._listener is not None:
+                self._listener.log(stamped)
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint never outlives the lines before it."""
@@ -55,7 +76,12 @@ class JsonLog:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and tell the listener."""
+        self._close_file()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
 
