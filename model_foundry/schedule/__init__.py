@@ -33,7 +33,7 @@ class Schedule(Part):
     """Last learning rate, as a share of the peak."""
 
     @abstractmethod
-    def decay(self, update: int, warmup: int, total: int, updates_of: Callable[[Duration], int]) -> float:
+    def after(self, update: int, warmup: int, total: int, updates_of: Callable[[Duration], int]) -> float:
         """Return the fraction of the peak for an ``update`` at or past the end of the warm-up.
 
         Args:
@@ -59,6 +59,6 @@ class Schedule(Part):
         def scale(update: int) -> float:
             if update < warmup:
                 return (update + self.warmup_offset) / warmup
-            return self.decay(update, warmup, total, updates_of)
+            return self.after(update, warmup, total, updates_of)
 
         return scale

@@ -23,6 +23,6 @@ class Constant(Schedule):
     floor: Annotated[Share, AfterValidator(_only_one)] = 1.0
     """The last learning rate is the peak."""
 
-    def decay(self, update: int, warmup: int, total: int, updates_of: Callable[[Duration], int]) -> float:
-        """Return 1; see ``Schedule.decay``."""
+    def after(self, update: int, warmup: int, total: int, updates_of: Callable[[Duration], int]) -> float:
+        """Return 1; see ``Schedule.after``."""
         return 1.0

@@ -399,7 +399,7 @@ def test_custom_code_runs_only_where_it_is_allowed(folder: Path, monkeypatch: py
         "from model_foundry.schedule import Schedule\n"
         "class Flat(Schedule):\n"
         "    '''Never falls.'''\n"
-        "    def decay(self, update, warmup, total, updates_of):\n"
+        "    def after(self, update, warmup, total, updates_of):\n"
         "        return 1.0\n"
     )
     monkeypatch.syspath_prepend(str(folder))
