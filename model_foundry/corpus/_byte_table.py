@@ -64,23 +64,15 @@ def can_cut_between_words(description: dict[str, Any]) -> bool:
 
 
 def spaced_tokens(description: dict[str, Any], vocabulary: dict[str, int]) -> list[int]:
-    """Return the ids of tokens whose text begins with white space, special ones left out.
+    """Return the ids of tokens whose text begins with a space, special ones left out.
 
-    Read off their spelling: of a byte-level vocabulary (``\u0120`` is a space), of SentencePiece's
-    (``\u2581`` is one, ``<0x0A>`` a byte), or plain.
+    Read off their spelling: ``\u0120`` is a space in a byte-level vocabulary, ``\u2581`` in SentencePiece's.
     """
     special = {token["id"] for token in description["added_tokens"] if token["special"]}
     steps = [description["pre_tokenizer"], description["decoder"]]
     kinds = {step["type"] for outer in steps for step in _flat(outer)}
-    signs = {"\u2581", "<0x09>", "<0x0A>", "<0x0D>", "<0x20>"}
-    if "ByteLevel" in kinds:  # GPT-2's signs for the bytes that are white space
-        signs = {chr(0x100 + byte) for byte in (*range(0x09, 0x0E), 0x1C, 0x1D, 0x1E, 0x1F, 0x20)}
-    spaced = []
-    for text, number in vocabulary.items():
-        begin = text if text.startswith("<0x") else text[:1]
-        if number not in special and (begin in signs or begin.isspace()):
-            spaced.append(number)
-    return spaced
+    signs = ("\u0120",) if "ByteLevel" in kinds else (" ", "\u2581")
+    return [number for text, number in vocabulary.items() if number not in special and text.startswith(signs)]
 
 
 def _flat(step: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ class TextEncoder:
 
     @cached_property
     def begins_with_space(self) -> NDArray[np.bool_]:
-        """Which ids stand for text that begins with white space; special tokens do not."""
+        """Which ids stand for text that begins with a space; special tokens do not."""
         result = np.zeros(self.vocab_size, dtype=np.bool_)
         result[spaced_tokens(self._description, self._vocabulary)] = True
         return result

@@ -7,8 +7,8 @@ https://arxiv.org/abs/2406.10851):
 
     ln p(word) += ln sum_v p(v | context and word) - ln sum_v p(v | context)
 
-with v over the tokens that begin with white space. The first word of a text has no space before it to take
-the second term for. The end of a document is none of v.
+with v over the tokens that begin with a space (not a line break, nor the end of a document). The first word
+of a text has no space before it to take the second term for; a word before a line break has no first term.
 """
 
 from __future__ import annotations
