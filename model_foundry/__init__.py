@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model_foundry.config.load import load_recipe
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.report.frames import load_run
     from model_foundry.trainer import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["ExperimentConfig", "Trainer", "__version__", "load_recipe"]
+__all__ = ["ExperimentConfig", "Trainer", "__version__", "load_recipe", "load_run"]
 
-_HOMES = {"ExperimentConfig": "config.schema", "Trainer": "trainer", "load_recipe": "config.load"}
+_HOMES = {
+    "ExperimentConfig": "config.schema",
+    "Trainer": "trainer",
+    "load_recipe": "config.load",
+    "load_run": "report.frames",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ import model_foundry
 import model_foundry.training
 
 PUBLIC = {
-    "model_foundry": {"ExperimentConfig", "Trainer", "__version__", "load_recipe"},
+    "model_foundry": {"ExperimentConfig", "Trainer", "__version__", "load_recipe", "load_run"},
     "model_foundry.training": {"CheckpointManager", "TrainingLoop", "load_tokenizer"},
 }
 

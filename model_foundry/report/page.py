@@ -11,7 +11,7 @@ from typing import Any
 
 from model_foundry.manifest import write_atomically
 from model_foundry.report.facts import Line, RunFacts, measures_of, read_run
-from model_foundry.report.series import X_AXES, Series, smoothed, thinned, with_hours
+from model_foundry.report.series import X_AXES, Series, began_at, smoothed, thinned, with_hours
 from model_foundry.report.svg import draw, short
 
 REPORT = "report.html"
@@ -46,6 +46,28 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def render(facts: RunFacts) -> str:
     """Return the page as HTML."""
+    began = began_at(facts.updates)
+    updates, evaluations = with_hours(facts.updates, began), with_hours(facts.evaluations, began)
+    plots = [*_training_plots(updates, evaluations), *_evaluation_plots(evaluations)]
+    return fill(
+        "page.html.jinja",
+        title=facts.name,
+        facts=facts,
+        state=str(facts.status.get("state", "unknown")),
+        cards=_cards(facts),
+        axes=axes_of(plots),
+        plots=plots,
+        incidents=[event for event in facts.events if event.get("event") not in _ROUTINE],
+        samples=_samples(facts.samples),
+        sources=_sources(facts.corpus),
+        environment=_environment(facts.environment),
+        megabytes=lambda size: f"{size / 1e6:,.1f}",
+        others=_others,
+    )
+
+
+def fill(template: str, **values: Any) -> str:
+    """Return a template of this folder with its values; text stays text."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -54,30 +76,12 @@ def render(facts: RunFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    began = next((line["time"] for line in facts.updates if isinstance(line.get("time"), int | float)), None)
-    updates, evaluations = with_hours(facts.updates, began), with_hours(facts.evaluations, began)
-    plots = [*_training_plots(updates, evaluations), *_evaluation_plots(evaluations)]
-    axes = {key: unit for key, unit in X_AXES.items() if any(_has_axis(plot, key) for plot in plots)}
-    template = environment.get_template("page.html.jinja")
-    return template.render(
-        facts=facts,
-        state=str(facts.status.get("state", "unknown")),
-        cards=_cards(facts),
-        axes=axes,
-        plots=plots,
-        incidents=[event for event in facts.events if event.get("event") not in _ROUTINE],
-        samples=_samples(facts.samples),
-        sources=_sources(facts.corpus),
-        environment=_environment(facts.environment),
-        short=short,
-        megabytes=lambda size: f"{size / 1e6:,.1f}",
-        others=_others,
-    )
+    return environment.get_template(template).render(**values)
 
 
 def _training_plots(updates: list[Line], evaluations: list[Line]) -> Iterator[Plot]:
     held_out = [line for line in evaluations if "perplexity/loss" in line]
-    yield from _plot(
+    yield from plot(
         "Loss",
         "nats a target",
         [
@@ -86,7 +90,7 @@ def _training_plots(updates: list[Line], evaluations: list[Line]) -> Iterator[Pl
             Series("held out", held_out, "perplexity/loss", is_sparse=True),
         ],
     )
-    yield from _plot(
+    yield from plot(
         "Bits per byte",
         "bits",
         [
@@ -100,7 +104,7 @@ def _training_plots(updates: list[Line], evaluations: list[Line]) -> Iterator[Pl
         ("Throughput", "tokens a second", "tokens_per_second"),
         ("Peak memory", "bytes", "peak_memory_bytes"),
     ):
-        yield from _plot(title, unit, [Series(key.replace("_", " "), updates, key)])
+        yield from plot(title, unit, [Series(key.replace("_", " "), updates, key)])
 
 
 def _evaluation_plots(evaluations: list[Line]) -> Iterator[Plot]:
@@ -120,10 +124,11 @@ def _evaluation_plots(evaluations: list[Line]) -> Iterator[Plot]:
             Series(key.removeprefix(f"{evaluator}/"), lines, key, is_sparse=True)
             for key in sorted(keys, key=lambda key: key.count("/"))
         ]
-        yield from _plot(f"{evaluator}: {measure}".replace("_", " "), "", series)
+        yield from plot(f"{evaluator}: {measure}".replace("_", " "), "", series)
 
 
-def _plot(title: str, unit: str, series: list[Series]) -> Iterator[Plot]:
+def plot(title: str, unit: str, series: list[Series]) -> Iterator[Plot]:
+    """Yield the figure of some series, or nothing where there is nothing to draw."""
     shown = [item for item in series if any(item.points(axis) for axis in X_AXES)]
     first_colour = 0 if any(item.is_faint for item in shown) else 1
     drawings = [draw(shown, axis, label, title, first_colour) for axis, label in X_AXES.items()]
@@ -146,8 +151,13 @@ def _table(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
     return ["update", *names], rows
 
 
-def _has_axis(plot: Plot, axis: str) -> bool:
-    return any(f'class="plot x-{axis}"' in drawing for drawing in plot.drawings)
+def axes_of(plots: Sequence[Plot]) -> dict[str, str]:
+    """Return the clocks that any of the plots is drawn over, with what they count."""
+    return {
+        axis: unit
+        for axis, unit in X_AXES.items()
+        if any(f'class="plot x-{axis}"' in drawing for figure in plots for drawing in figure.drawings)
+    }
 
 
 def _cards(facts: RunFacts) -> list[tuple[str, str]]:

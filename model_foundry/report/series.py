@@ -37,6 +37,11 @@ class Series:
         return found
 
 
+def began_at(lines: Sequence[Line]) -> float | None:
+    """Return the time of the first line that has one, in seconds since 1970."""
+    return next((line["time"] for line in lines if isinstance(line.get("time"), int | float)), None)
+
+
 def with_hours(lines: Sequence[Line], began: float | None) -> list[Line]:
     """Return the lines with ``hours`` since ``began``, by their ``time`` in seconds since 1970."""
     if began is None:
