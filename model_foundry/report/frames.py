@@ -24,7 +24,7 @@ class RunFrames:
     """A row a logged update: ``update``, ``tokens``, ``words``, ``loss``, ``learning_rate``, ..."""
 
     evaluations: pd.DataFrame
-    """The tidy tables of all suites: ``suite``, ``update``, ``level``, ``group``, ``measure``, ``value``, ..."""
+    """Tidy tables of all suites: ``suite``, ``update``, ``level``, ``group``, ``measure``, ``value`` ..."""
 
     checkpoints: pd.DataFrame
     """A row a checkpoint: ``name``, ``updates``, ``bytes``, ``resumable``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +108,7 @@ def _sums(
     return None
 
 
-def _value(measure: str, sums: tuple[Any, Any], rows: Sequence[int]) -> float:
+def _value(measure: str, sums: tuple[Any, Any], rows: npt.NDArray[np.int64]) -> float:
     ratio = sums[0][rows].sum() / sums[1][rows].sum()
     _, _, factor, is_power = _RATIOS.get(measure, ("", "", 1.0, False))
     return float(math.exp(min(700.0, ratio * factor)) if is_power else ratio * factor)
