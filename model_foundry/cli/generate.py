@@ -54,6 +54,7 @@ def add_to(app: typer.Typer) -> None:
             seed=seed,
             device=device,
             stop_id=encoder.eos_id,
+            vocabulary=encoder.vocab_size,
         )
         before = encoder.encode_batch([prompt])[0].tolist()
         typer.echo(prompt + encoder.decode_after(before, ids))

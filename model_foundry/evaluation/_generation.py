@@ -17,6 +17,7 @@ def continue_ids(
     seed: int,
     device: torch.device,
     stop_id: int | None = None,
+    vocabulary: int | None = None,
 ) -> list[int]:
     """Return up to ``tokens`` ids that continue ``prompt``; the ambient generators are not touched.
 
@@ -30,12 +31,13 @@ def continue_ids(
         seed: Equal seeds give equal text.
         device: Where the model is.
         stop_id: End at this id.
+        vocabulary: Entries of the tokenizer; a model's further rows are padding, and are never written.
     """
     generator = torch.Generator().manual_seed(seed)
     ids = list(prompt)
     for _ in range(tokens):
         window = torch.tensor([ids[-context:]], device=device)
-        logits_V = model(input_ids=window, use_cache=False).logits[0, -1].float().cpu()
+        logits_V = model(input_ids=window, use_cache=False).logits[0, -1, :vocabulary].float().cpu()
         if temperature == 0:
             chosen = int(logits_V.argmax())
         else:

@@ -1,4 +1,4 @@
-"""Builds a causal model of transformers from the name of its config class and values for its fields."""
+"""Builds a model of transformers from the name of its config class and values for its fields."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import configuration_auto
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from model_foundry.errors import RecipeError
 from model_foundry.model import Vocabulary
-from model_foundry.model._building import positions_of, ready, special_ids
+from model_foundry.model._building import positions_of, ready, rows_for, special_ids
 from model_foundry.parts import did_you_mean
 
 OWNED = {
@@ -23,17 +26,19 @@ OWNED = {
     "use_cache": "training never uses a cache, and generation always does",
 }
 
-LEAK = 1e-3
+LEAK = 1e-5  # a narrow encoder at its initial weights comes to about 1e-3
 """Change of earlier logits, relative to those of the changed token, that rounding cannot explain."""
 
 
-def build(name: str, fields: dict[str, Any], vocabulary: Vocabulary, context: int) -> PreTrainedModel:
+def build(
+    name: str, fields: dict[str, Any], vocabulary: Vocabulary, context: int, *, masked: bool
+) -> PreTrainedModel:
     """Return the model in training mode, in float32; the ambient generator stays as it was.
 
     Raises:
         RecipeError: When the class, a field or a value is wrong, or the context or vocabulary does not fit.
     """
-    config_class = _find(name)
+    config_class = _find(name, masked=masked)
     known = {field.name for field in dataclasses.fields(config_class)}
     known -= {field.name for field in dataclasses.fields(PreTrainedConfig)}
     known |= set(config_class.attribute_map)
@@ -45,21 +50,17 @@ def build(name: str, fields: dict[str, Any], vocabulary: Vocabulary, context: in
     for key in fields:
         _check_field(name, key, known)
     size = fields.get("vocab_size", vocabulary.size)
-    if isinstance(size, int) and size < vocabulary.size:
-        raise RecipeError(
-            f"model.vocab_size: {size} is less than the {vocabulary.size} entries of the tokenizer. "
-            f"Leave it out, or give {vocabulary.size} or more."
-        )
+    fields["vocab_size"] = rows_for(vocabulary, size) if isinstance(size, int) else size
     if "is_decoder" in known:
-        fields.setdefault("is_decoder", True)
-    fields["vocab_size"] = size
+        fields.setdefault("is_decoder", not masked)
+    factory = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     try:
         config = config_class(**fields, **special_ids(vocabulary))
         with torch.random.fork_rng(devices=[]):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = factory.from_config(config)  # type: ignore[no-untyped-call]
             _check_context(name, model, context)
             if model.device.type != "meta":
-                _check_causal(model, vocabulary.size)
+                _check_direction(model, vocabulary.size, masked=masked)
     except RecipeError:
         raise
     except Exception as error:  # config and model classes raise whatever they like for values they cannot use
@@ -67,13 +68,15 @@ def build(name: str, fields: dict[str, Any], vocabulary: Vocabulary, context: in
     return ready(model)
 
 
-def _find(name: str) -> type[PreTrainedConfig]:
+def _find(name: str, *, masked: bool) -> type[PreTrainedConfig]:
     names: dict[str, str] = configuration_auto.CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
-    types = {names[kind]: kind for kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    kinds = MODEL_FOR_MASKED_LM_MAPPING_NAMES if masked else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    types = {names[kind]: kind for kind in kinds if kind in names}
+    head, example = ("masked", "ElectraConfig") if masked else ("causal", "LlamaConfig")
     if name not in types:
         raise RecipeError(
-            f"model.config: transformers has no causal language model for {name!r}."
-            f"{did_you_mean(name, list(types))} Expected the name of a config class such as LlamaConfig."
+            f"model.config: transformers has no {head} language model for {name!r}."
+            f"{did_you_mean(name, list(types))} Expected the name of a config class such as {example}."
         )
     found: type[PreTrainedConfig] = configuration_auto.CONFIG_MAPPING[types[name]]
     return found
@@ -105,8 +108,8 @@ def _check_context(name: str, model: PreTrainedModel, context: int) -> None:
         )
 
 
-def _check_causal(model: PreTrainedModel, vocabulary: int) -> None:
-    """Refuse a model whose logits change when only a later token does, as an encoder's do."""
+def _check_direction(model: PreTrainedModel, vocabulary: int, *, masked: bool) -> None:
+    """Hold the model to what its head says: whether logits change when only a later token does."""
     model.train(False)
     ids_BT = torch.arange(8)[None] % vocabulary
     other_BT = ids_BT.clone()
@@ -114,8 +117,16 @@ def _check_causal(model: PreTrainedModel, vocabulary: int) -> None:
     with torch.no_grad():
         logits_BTV, other_BTV = (model(input_ids=ids, use_cache=False).logits for ids in (ids_BT, other_BT))
     change_T = (logits_BTV - other_BTV).abs().amax(dim=(0, 2))
-    if change_T[:-1].max() > LEAK * change_T[-1]:
+    looks_ahead = bool(change_T[:-1].max() > LEAK * change_T[-1])
+    if masked and not looks_ahead:
+        raise RecipeError(
+            f"model: {type(model).__name__} looks back only: changing a token left the logits before it as "
+            "they were. Choose an encoder, set is_decoder to false where the config has it, or write "
+            "head: causal."
+        )
+    if looks_ahead and not masked:
         raise RecipeError(
             f"model: {type(model).__name__} sees the tokens that it is to predict: changing a token changed "
-            "the logits before it. Choose a decoder, or set is_decoder to true where the config has it."
+            "the logits before it. Choose a decoder, set is_decoder to true where the config has it, or "
+            "write head: masked."
         )

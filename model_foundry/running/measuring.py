@@ -146,6 +146,7 @@ class Measuring:
                 seed=seed,
                 device=self._subject.device,
                 stop_id=encoder.eos_id,
+                vocabulary=encoder.vocab_size,
             )
             text = encoder.decode(ids)
             yield {"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text}

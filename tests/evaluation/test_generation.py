@@ -126,3 +126,15 @@ def test_text_ends_where_the_document_does_and_without_its_end():
     )
 
     assert ids == []
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_rows_beyond_the_tokenizer_are_never_written(temperature: float):
+    model = Fixed(0.1, 0.2, 0.7)
+
+    ids = continue_ids(
+        model, [0], tokens=50, context=4, temperature=temperature, top_p=1.0, seed=1, device=CPU, vocabulary=2
+    )
+
+    assert len(ids) == 50
+    assert set(ids) <= {0, 1}

@@ -47,7 +47,7 @@ def test_is_the_model_that_transformers_builds() -> None:
 def test_a_recipe_reads_back_what_it_wrote() -> None:
     reader = TypeAdapter(PartOf[Architecture])
     part = reader.validate_python({"type": "transformers", "config": "LlamaConfig", **SIZES})
-    fields = {"preset": None, "config": "LlamaConfig", **SIZES}
+    fields = {"preset": None, "config": "LlamaConfig", "head": "causal", **SIZES}
 
     assert part.model_dump(mode="json") == {"type": "transformers", **fields}
     assert reader.validate_python(part.model_dump(mode="json")) == part
@@ -87,13 +87,35 @@ def test_more_entries_than_the_tokenizer_has_are_allowed() -> None:
         (
             "BertConfig",
             {**SIZES, "is_decoder": False},
-            "BertLMHeadModel sees the tokens that it is to predict",
+            "BertLMHeadModel sees the tokens that it is to predict.*write head: masked",
+        ),
+        (
+            "BertConfig",
+            {**SIZES, "head": "masked", "is_decoder": True},
+            "BertForMaskedLM looks back only.*is_decoder to false.*write head: causal",
+        ),
+        (
+            "LlamaConfig",
+            {**SIZES, "head": "masked"},
+            "no masked language model for 'LlamaConfig'.*such as ElectraConfig",
         ),
     ],
 )
 def test_mistakes_are_refused_with_a_repair(config: str, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=f"(?s){message}"):
         build(config, **fields)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_model_looks_at_is_told_whatever_its_weights(seed: int) -> None:
+    torch.manual_seed(seed)
+
+    assert type(build("BertConfig", **SIZES, head="masked")).__name__ == "BertForMaskedLM"
+    assert type(build("BertConfig", **SIZES)).__name__ == "BertLMHeadModel"
+    with pytest.raises(RecipeError, match="sees the tokens"):
+        build("BertConfig", **SIZES, is_decoder=False)
+    with pytest.raises(RecipeError, match="looks back only"):
+        build("BertConfig", **SIZES, head="masked", is_decoder=True)
 
 
 def test_an_encoder_is_built_as_a_decoder() -> None:

@@ -11,6 +11,7 @@ from model_foundry.config.load import load_recipe
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.errors import RecipeError
 from model_foundry.model import Architecture
+from model_foundry.model.initialization import Initialization
 from model_foundry.model.presets import Preset, all_presets
 from model_foundry.parts import PartOf, find_part
 
@@ -104,7 +105,29 @@ def test_the_initialization_is_the_presets_unless_the_recipe_has_one(monkeypatch
 def test_the_initialization_is_the_architectures_own_without_a_preset():
     config = load_recipe(BASE)
 
-    assert config.initialization.model_dump() == find_part(Architecture, "gpt2").own_initialization
+    assert config.initialization.part_name() == find_part(Architecture, "gpt2").own_initialization["type"]
+
+
+@pytest.mark.parametrize(
+    ("model", "initialization"),
+    [
+        ("{type: gpt_neox, preset: pythia-160m}", {"type": "small_init"}),
+        ("{type: gpt_neox, layers: 2, width: 32, heads: 2}", {"type": "small_init"}),
+        ("{type: llama, preset: smollm2-135m}", {"type": "inverse_sqrt_width", "scale_residual": True}),
+        ("{type: llama, layers: 2, width: 32, heads: 2}", {"type": "gpt2", "std": 0.02}),
+        ("{type: olmo2, preset: olmo2-1b}", {"type": "truncated_normal", "std": 0.02, "cutoff": 3.0}),
+        ("{type: transformers, config: LlamaConfig}", {"type": "gpt2", "std": 0.02}),
+    ],
+)
+def test_a_recipe_begins_as_its_model_was_published(model: str, initialization: dict[str, object]):
+    assert load_recipe(BASE, [f"model={model}"]).resolved()["initialization"] == initialization
+
+
+@pytest.mark.parametrize("preset", all_presets().values(), ids=lambda preset: preset.name)
+def test_every_preset_names_an_initialization_that_there_is(preset: Preset):
+    part = TypeAdapter(PartOf[Initialization]).validate_python(dict(preset.initialization))
+
+    assert part.part_name() == preset.initialization["type"]
 
 
 def test_the_resolved_recipe_shows_every_value_and_reads_back_the_same():
@@ -113,7 +136,7 @@ def test_the_resolved_recipe_shows_every_value_and_reads_back_the_same():
 
     assert resolved["model"]["preset"] == "gpt2-124m"  # type: ignore[index]
     assert resolved["model"]["layers"] == 12  # type: ignore[index]
-    assert resolved["initialization"] == {"type": "gpt2"}
+    assert resolved["initialization"] == {"type": "gpt2", "std": 0.02}
     assert ExperimentConfig.model_validate(resolved) == config
 
 

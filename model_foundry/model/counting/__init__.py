@@ -77,7 +77,7 @@ def _tables(model: nn.Module) -> dict[str, nn.Embedding]:
 
 
 def _unused_by_a_token(model: PreTrainedModel) -> int:
-    """Return the parameters of the experts that a token is not sent to; transformers stacks experts (E, ...)."""
+    """Return the parameters of the experts that a token is not sent to; they are stacked (E, ...)."""
     chosen = getattr(model.config, "num_experts_per_tok", None)
     if chosen is None:
         return 0

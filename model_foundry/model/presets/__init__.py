@@ -43,6 +43,9 @@ class Preset:
     initialization: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"type": "gpt2"}))
     """The published initialisation, as a section of a recipe."""
 
+    note: str = ""
+    """What is different here from what was published."""
+
     pad_id: int | None = None
     """The published padding id, where the architecture reads it."""
 

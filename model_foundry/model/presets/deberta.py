@@ -1,7 +1,4 @@
-"""DeBERTa-v3: He et al. 2021, arXiv 2111.09543.
-
-It was trained to tell replaced tokens apart; here its blocks have a head for masked tokens.
-"""
+"""DeBERTa-v3: He et al. 2021, arXiv 2111.09543."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ PRESETS = [
         context=512,
         source="He et al. 2021 (DeBERTaV3, arXiv 2111.09543), and the released configuration",
         fields={"layers": 12, "width": 768, "heads": 12, "positions": 512, "dropout": 0.1},
+        note="was trained to tell replaced tokens apart; here with a head for masked tokens",
         pad_id=0,
     ),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from model_foundry.model.presets import Preset
 
 _SMOLLM = "Ben Allal et al. 2024, SmolLM; huggingface/smollm, pre-training/smollm1"
@@ -12,72 +14,52 @@ _TINYLLAMA = (
 _STORIES = "karpathy/llama2.c, README and doc/stories260K.md; data by Eldan and Li 2023, arXiv 2305.07759"
 
 
-def _smollm(
-    name: str, sizes: tuple[int, int, int, int, int], source: str, context: int, theta: float
-) -> Preset:
-    layers, width, heads, kv_heads, feed_forward = sizes
+def _fields(sizes: tuple[int, int, int, int, int], positions: int, *, tied: bool = True) -> dict[str, Any]:
+    keys = ("layers", "width", "heads", "kv_heads", "feed_forward")
+    return {**dict(zip(keys, sizes, strict=True)), "positions": positions, "tie_embeddings": tied}
+
+
+def _smollm(name: str, sizes: tuple[int, int, int, int, int], source: str) -> Preset:
     return Preset(
         name=name,
         type="llama",
         vocabulary=49152,
-        context=context,
+        context=2048,
         source=source,
-        fields={
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "kv_heads": kv_heads,
-            "feed_forward": feed_forward,
-            "positions": context,
-            "rope_theta": theta,
-            "tie_embeddings": True,
-        },
+        fields=_fields(sizes, 2048),
         initialization={"type": "inverse_sqrt_width"},
     )
 
 
 def _stories(name: str, sizes: tuple[int, int, int, int, int], vocabulary: int, context: int) -> Preset:
-    layers, width, heads, kv_heads, feed_forward = sizes
     return Preset(
         name=name,
         type="llama",
         vocabulary=vocabulary,
         context=context,
         source=_STORIES,
-        fields={
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "kv_heads": kv_heads,
-            "feed_forward": feed_forward,
-            "positions": context,
-            "tie_embeddings": True,
-        },
+        fields=_fields(sizes, context),
     )
 
 
 _SMALL, _MIDDLE, _LARGE = (30, 576, 9, 3, 1536), (32, 960, 15, 5, 2560), (24, 2048, 32, 32, 8192)
 PRESETS = [
-    _smollm("smollm-135m", _SMALL, _SMOLLM, 2048, 10_000.0),
-    _smollm("smollm-360m", _MIDDLE, _SMOLLM, 2048, 10_000.0),
-    _smollm("smollm-1.7b", _LARGE, _SMOLLM, 2048, 10_000.0),
-    _smollm("smollm2-135m", _SMALL, _SMOLLM2, 2048, 10_000.0),
-    _smollm("smollm2-360m", _MIDDLE, _SMOLLM2, 2048, 10_000.0),
-    _smollm("smollm2-1.7b", _LARGE, _SMOLLM2, 2048, 10_000.0),
+    _smollm("smollm-135m", _SMALL, _SMOLLM),
+    _smollm("smollm-360m", _MIDDLE, _SMOLLM),
+    _smollm("smollm-1.7b", _LARGE, _SMOLLM),
+    _smollm("smollm2-135m", _SMALL, _SMOLLM2),
+    _smollm("smollm2-360m", _MIDDLE, _SMOLLM2),
+    _smollm("smollm2-1.7b", _LARGE, _SMOLLM2),
     Preset(
         name="tinyllama-1.1b",
         type="llama",
         vocabulary=32000,
         context=2048,
         source=_TINYLLAMA,
-        fields={
-            "layers": 22,
-            "width": 2048,
-            "heads": 32,
-            "kv_heads": 4,
-            "feed_forward": 5632,
-            "positions": 2048,
-        },
+        fields=_fields((22, 2048, 32, 4, 5632), 2048, tied=False),
+        initialization={"type": "small_init"},
+        note="its own initialisation scales attention's output layers not at all, and the feed-forward's by "
+        "its own width",
     ),
     _stories("stories260k", (5, 64, 8, 4, 172), 512, 512),
     _stories("stories15m", (6, 288, 6, 6, 768), 32000, 256),

@@ -1,12 +1,10 @@
-"""Qwen3: Yang et al. 2025, arXiv 2505.09388, tables 1 and 2.
-
-How they were initialised was not published; the initialisation here is GPT-2's.
-"""
+"""Qwen3: Yang et al. 2025, arXiv 2505.09388, tables 1 and 2."""
 
 from __future__ import annotations
 
 from model_foundry.model.presets import Preset
 
+_NOTE = "how it was initialised is not published"
 _SOURCE = "Yang et al. 2025 (Qwen3, arXiv 2505.09388), tables 1 and 2, and the released configurations"
 
 PRESETS = [
@@ -16,6 +14,7 @@ PRESETS = [
         vocabulary=151936,
         context=4096,
         source=_SOURCE,
+        note=_NOTE,
         fields={
             "layers": 28,
             "width": 1024,
@@ -33,6 +32,7 @@ PRESETS = [
         vocabulary=151936,
         context=4096,
         source=_SOURCE,
+        note=_NOTE,
         fields={
             "layers": 48,
             "width": 2048,
