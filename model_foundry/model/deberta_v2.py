@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveInt
 
@@ -39,6 +39,11 @@ class DebertaV2(Heads):
 
         from model_foundry.model import _building as building
 
+        third_version: dict[str, Any] = {  # which the class reads, but does not declare
+            "position_buckets": self.position_buckets,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+        }
         config = DebertaV2Config(
             **building.sizes(self, vocabulary, context),
             hidden_dropout_prob=self.dropout,
@@ -46,11 +51,9 @@ class DebertaV2(Heads):
             layer_norm_eps=self.norm_eps,
             type_vocab_size=0,
             relative_attention=True,
-            position_buckets=self.position_buckets,
-            norm_rel_ebd="layer_norm",
-            share_att_key=True,
             pos_att_type=["p2c", "c2p"],
             position_biased_input=False,
             tie_word_embeddings=self.tie_embeddings,
+            **third_version,
         )
         return building.construct_unset(DebertaV2ForMaskedLM, config, "eager")

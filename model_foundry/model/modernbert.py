@@ -58,7 +58,10 @@ class ModernBert(Encoder):
             mlp_dropout=self.dropout,
             norm_eps=self.norm_eps,
             local_attention=self.local_attention,
-            global_attn_every_n_layers=self.global_every,
+            layer_types=[
+                "sliding_attention" if layer % self.global_every else "full_attention"
+                for layer in range(self.layers)
+            ],
             rope_parameters={
                 "full_attention": {"rope_type": "default", "rope_theta": self.rope_theta},
                 "sliding_attention": {"rope_type": "default", "rope_theta": self.local_rope_theta},

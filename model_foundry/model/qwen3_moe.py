@@ -31,13 +31,14 @@ class Qwen3Moe(MixtureDecoder):
 
         from model_foundry.model import _building as building
 
+        fields = building.rotary(self, vocabulary, context)
+        fields["head_dim"] = self.head_dim or self.width // self.heads
         config = Qwen3MoeConfig(
-            head_dim=self.head_dim or self.width // self.heads,
             moe_intermediate_size=self.feed_forward,
             num_experts=self.experts,
             num_experts_per_tok=self.experts_per_token,
             norm_topk_prob=True,
             rms_norm_eps=self.norm_eps,
-            **building.rotary(self, vocabulary, context),
+            **fields,
         )
         return building.construct_unset(Qwen3MoeForCausalLM, config, self.attention)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -34,7 +35,7 @@ class ParameterCount(TypedDict):
 def count_parameters(model: PreTrainedModel) -> ParameterCount:
     """Return the unique parameters by what they are for."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    tables = {module.weight for module in _tables(model).values()}
+    tables = _tables(model)
     embedding = sum(table.numel() for table in tables)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     output = 0 if head is None or head.weight in tables else head.weight.numel()
@@ -59,9 +60,9 @@ def flops_per_token(model: PreTrainedModel, context: int) -> int:
     """
     config = model.config
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    looked_up = {module.weight for module in _tables(model).values()} - {head.weight if head else None}
-    decays = [parameter for name, parameter in model.named_parameters() if name.endswith("A_log")]
-    unmultiplied = sum(parameter.numel() for parameter in (*looked_up, *decays) if parameter is not None)
+    looked_up = _tables(model) - ({head.weight} if head is not None else set())
+    decays = {parameter for name, parameter in model.named_parameters() if name.endswith("A_log")}
+    unmultiplied = sum(tensor.numel() for tensor in looked_up | decays)
     multiplied = count_parameters(model)["active"] - unmultiplied
     heads = getattr(config, "num_attention_heads", None) or 0
     head_width = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
@@ -70,10 +71,10 @@ def flops_per_token(model: PreTrainedModel, context: int) -> int:
     return 6 * multiplied + attention + _relative_positions(model) + _state_space(model)
 
 
-def _tables(model: nn.Module) -> dict[str, nn.Embedding]:
+def _tables(model: nn.Module) -> set[torch.Tensor]:
     from torch import nn
 
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    return {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
 
 
 def _unused_by_a_token(model: PreTrainedModel) -> int:

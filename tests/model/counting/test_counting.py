@@ -156,9 +156,7 @@ def test_operations_of_gpt2_are_the_published_number():
     assert flops_per_token(of_preset("gpt2-124m"), 1024) == 855_166_464
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ATTENDING if name in looking("any")]
-)
+@pytest.mark.parametrize("name", [name for name in ATTENDING if name in looking("any")])
 def test_operations_of_attention_are_those_that_torch_counts(name: str):
     model = initialized({**SMALL[name], "attention": "eager"}, context=CONTEXT)
     if hasattr(model.config, "num_experts_per_tok"):
