@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import ConfigDict, PositiveInt, model_validator
 
 from model_foundry.model import Vocabulary
 from model_foundry.model._fields import Blocks
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Mamba2(Blocks):
     """Sizes of a Mamba-2; a window may be of any length, and documents in it cannot be isolated."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"layers": 2, "width": 64}]})
     own_initialization: ClassVar[dict[str, Any]] = {"type": "mamba"}
 
     state: PositiveInt = 128

@@ -6,6 +6,9 @@ import pytest
 
 from model_foundry.config.load import load_recipe
 from model_foundry.errors import RecipeError
+from model_foundry.model import Architecture
+from model_foundry.parts import known_parts
+from model_foundry.schedule import Schedule
 
 HERE = Path(__file__).parent
 
@@ -14,11 +17,15 @@ def wrong_recipes() -> list[tuple[str, str, list[str], str]]:
     """Title, recipe, overrides and message of every case in ``wrong_recipes.txt``.
 
     A case is ``=== title``, the recipe, overrides after ``$``, a line ``---``, the message, an empty line.
+    ``{architectures}`` and ``{schedules}`` in a message are the names of those that ship.
     """
     cases = []
+    known = {"{architectures}": known_parts(Architecture), "{schedules}": known_parts(Schedule)}
     for case in (HERE / "wrong_recipes.txt").read_text().removeprefix("=== ").rstrip().split("\n\n=== "):
         title, _, rest = case.partition("\n")
         given, _, message = f"\n{rest}".rpartition("\n---\n")
+        for word, names in known.items():
+            message = message.replace(word, ", ".join(names))
         lines = given.lstrip("\n").split("\n")
         recipe = "".join(f"{line}\n" for line in lines if line and not line.startswith("$ "))
         cases.append((title, recipe, [line[2:] for line in lines if line.startswith("$ ")], message))
