@@ -1,8 +1,8 @@
 """Other people's programs as oracles, in an environment of their own: their pins need not fit ours.
 
-``MODEL_FOUNDRY_ORACLES`` names its Python, with lm-eval and minicons:
+``MODEL_FOUNDRY_ORACLES`` names its Python, with lm-eval, minicons and what this package needs:
 
-    python -m venv oracles && oracles/bin/pip install torch transformers lm-eval==0.4.13 minicons==0.3.39
+    python -m venv oracles && oracles/bin/pip install . lm-eval==0.4.13 minicons==0.3.39
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import pytest
 
 PYTHON = "MODEL_FOUNDRY_ORACLES"
 
+ROOT = Path(__file__).parent.parent.parent
+"""Of this package, for scripts that import it in the oracles' Python."""
+
 Ask = Callable[..., Any]
 
 
@@ -28,9 +31,10 @@ def ask() -> Ask:
     if not python:
         pytest.skip(f"{PYTHON} is not set: no Python with lm-eval and minicons")
 
-    def run(script: str, *arguments: object) -> Any:
+    def run(script: str, *arguments: object, imports: Path | None = None) -> Any:
         environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            **({"PYTHONPATH": str(imports)} if imports else {}),
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_OFFLINE": "1",
         }
