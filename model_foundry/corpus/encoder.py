@@ -58,6 +58,7 @@ class TextEncoder:
         self.pad_id = self._id_of("pad_token")
         self.cls_id = self._id_of("cls_token")
         self.mask_id = self._id_of("mask_token")
+        self.unk_id = self._id_of("unk_token")
         self.eos_token, self.eos_id = self._end_of_document()
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -96,6 +97,18 @@ class TextEncoder:
                 holders = np.minimum(np.searchsorted(ends, starts, side="right"), len(words) - 1)
                 words = np.bincount(holders, minlength=len(words))
             result.append((ids_of_text, words))
+        return result
+
+    def encode_with_ends(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Return for each text its ids and where in the text each of them ends, in characters.
+
+        A token that ends within a character (of several bytes) ends after it.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        result = []
+        for encoding in encodings:
+            ends = np.array([end for _, end in encoding.offsets], dtype=np.int64)
+            result.append((np.array(encoding.ids, dtype=np.int64), np.maximum.accumulate(ends)))
         return result
 
     def word_numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:

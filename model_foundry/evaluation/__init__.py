@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from model_foundry.errors import RecipeError
 from model_foundry.model import Direction
 from model_foundry.parts import Part
 from model_foundry.units import Interval
@@ -118,6 +119,11 @@ class Evaluator(Part):
     needs_held_out: ClassVar[bool] = True
     """Whether it measures the corpus's held-out text; false for one that brings its own."""
 
+    @property
+    def needs_training_text(self) -> bool:
+        """Whether it counts the tokens of the run's training text."""
+        return False
+
     every: Interval | None = None
     """How often during training, update 0 and the last one included."""
 
@@ -131,6 +137,18 @@ class Evaluator(Part):
     def label(self) -> str:
         """What its results are called."""
         return self.name or self.part_name()
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Evaluator:
+        """Return the settings that ``--suite <type>:ARGUMENT`` means on the command line.
+
+        Raises:
+            RecipeError: When this evaluator takes no argument.
+        """
+        raise RecipeError(
+            f"--suite {cls.part_name()}:{argument}: {cls.part_name()} takes nothing after a colon. "
+            "Name it alone, or a section of the recipe."
+        )
 
     @abstractmethod
     def open(self, subject: Subject, folders: list[Path]) -> Suite:

@@ -97,3 +97,14 @@ def first_id(encoder: TextEncoder, begin: Begin) -> int | None:
             f"{encoder.folder}: begin: bos, and the tokenizer has no BOS token. Use eos, none, or auto."
         )
     return next(number for number in (encoder.bos_id, encoder.cls_id, encoder.eos_id) if number is not None)
+
+
+def longest(scorer: Scorer, first: int | None) -> int | None:
+    """Return how many tokens a sequence may have that ``scorer`` takes, without masses; None for no limit."""
+    from model_foundry.evaluation.scoring.masked import MaskedScorer
+
+    if scorer.positions is None:
+        return None
+    if isinstance(scorer, MaskedScorer):
+        return scorer.positions - scorer.num_around(first)
+    return scorer.positions + (first is None)  # the last token is never an input

@@ -68,6 +68,10 @@ class MaskedScorer:
         """How many tokens the model takes at once; None for no limit."""
         return self._positions
 
+    def num_around(self, first: int | None) -> int:
+        """Return how many tokens stand around a sequence."""
+        return (first is not None) + (self._last is not None)
+
     def score(
         self,
         sequences: Sequence[Sequence[int]],

@@ -1,0 +1,114 @@
+"""Which saved models an evaluation is of: the checkpoints of a run, one of them, or any model's folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from model_foundry.errors import CheckpointError, RecipeError
+from model_foundry.manifest import ManifestError, file_sha256, json_sha256
+from model_foundry.running.evaluation_files import UNTRAINED, Point
+from model_foundry.training.checkpoint_files import (
+    TRAINER_STATE,
+    WEIGHTS,
+    published,
+    read_checkpoint_manifest,
+    updates_of,
+)
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A saved model."""
+
+    path: Path
+    point: Point
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of weights and config; from the manifest, where there is one that holds, else of the files."""
+        try:
+            files = read_checkpoint_manifest(self.path)["files"]
+            return json_sha256({name: files[name]["sha256"] for name in (WEIGHTS, _CONFIG)})
+        except (ManifestError, KeyError, OSError):
+            found = sorted([*self.path.glob("*.safetensors"), *self.path.glob("*.npz"), *self.path.glob("*.npy")])
+            return json_sha256({path.name: file_sha256(path) for path in [*found, self.path / _CONFIG]})
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is evaluated, and where it comes from."""
+
+    chosen: list[Target]
+    run: Path | None
+    """The run that they are checkpoints of."""
+
+    folder: Path
+    """Where results go by default."""
+
+
+def find_targets(path: Path, which: str) -> Targets:
+    """Return the models that ``path`` and ``--checkpoints`` name; of a run, the untrained one is among them.
+
+    Raises:
+        CheckpointError: When there is none.
+        RecipeError: When ``which`` is none of all, last, every:N and a list of updates.
+    """
+    if (path / _CONFIG).is_file():
+        run = path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None
+        is_of_run = run is not None and updates_of(path) is not None and (run / "recipe.resolved.yaml").is_file()
+        if run is None or not is_of_run:
+            name = path.resolve().name
+            return Targets([Target(path, Point(name))], None, Path("evaluations") / name)
+        return Targets(_with_untrained([_checkpoint(path)], run), run, run / "evaluations")
+    found = [_checkpoint(one) for one in reversed(published(path / "checkpoints"))]
+    if not found:
+        raise CheckpointError(
+            f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them."
+        )
+    return Targets(_with_untrained(_choose(found, which), path), path, path / "evaluations")
+
+
+def _choose(found: list[Target], which: str) -> list[Target]:
+    kind, _, step = which.partition(":")
+    if which == "all":
+        return found
+    if which == "last":
+        return found[-1:]
+    if kind == "every" and step.isdecimal() and int(step) > 0:
+        chosen = found[:: int(step)]
+        return chosen if found[-1] in chosen else [*chosen, found[-1]]
+    wanted = [part.strip() for part in which.split(",")]
+    if not all(part.isdecimal() for part in wanted):
+        raise RecipeError(
+            f"--checkpoints {which}: expected all, last, every:N (each Nth and the last), or updates such as "
+            "0,100,1000."
+        )
+    by_update = {target.point.update: target for target in found}
+    for part in wanted:
+        if int(part) not in by_update:
+            known = ", ".join(str(update) for update in by_update)
+            raise CheckpointError(f"--checkpoints {which}: there is no checkpoint-{part}. There are: {known}.")
+    return [by_update[int(part)] for part in wanted]
+
+
+def _with_untrained(chosen: list[Target], run: Path) -> list[Target]:
+    """Put checkpoint-0 first, beside which every table shows the others."""
+    untrained = run / "checkpoints" / UNTRAINED
+    if any(target.point.name == UNTRAINED for target in chosen) or not (untrained / _CONFIG).is_file():
+        return chosen
+    return [_checkpoint(untrained), *chosen]
+
+
+def _checkpoint(path: Path) -> Target:
+    record: dict[str, Any] = {}
+    try:
+        record = json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pass  # a checkpoint that is damaged fails where it is loaded
+    return Target(path, Point(path.name, updates_of(path), record.get("tokens"), record.get("words")))
