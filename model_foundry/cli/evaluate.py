@@ -20,19 +20,25 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command("evaluate")
     def evaluate(
-        model: Annotated[Path, typer.Argument(help="A run's folder, one of its checkpoints, or a model's folder.")],
+        model: Annotated[
+            Path, typer.Argument(help="A run's folder, one of its checkpoints, or a model's folder.")
+        ],
         suite: Annotated[
             list[str],
             typer.Option(
-                help="A section of the run's recipe by name, a file (.yaml) with a section evaluation, blimp:PATH, "
-                "minimal_pairs:PATTERN, perplexity, perplexity:PATTERN; several times for several."
+                help="A section of the run's recipe by name, a file (.yaml) with a section evaluation, "
+                "blimp:PATH, minimal_pairs:PATTERN, perplexity, perplexity:PATTERN; once for each suite."
             ),
         ],
         checkpoints: Annotated[
             str, typer.Option(help="Of a run: all, last, every:N, or updates such as 0,100,1000.")
         ] = "all",
-        output: Annotated[Path | None, typer.Option(help="Where results go; default: the run's evaluations/.")] = None,
-        device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto takes an accelerator if there is one.")] = "auto",
+        output: Annotated[
+            Path | None, typer.Option(help="Where results go; default: the run's evaluations/.")
+        ] = None,
+        device: Annotated[
+            str, typer.Option(help="cpu, cuda, ...; auto takes an accelerator if there is one.")
+        ] = "auto",
         csv: Annotated[bool, typer.Option("--csv", help="Write the tables as CSV, too.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
         allow_custom_code: Annotated[
@@ -111,10 +117,19 @@ def _in_words(table: dict[str, Any]) -> str:
     body = [[label, *(cells.get(name, "") for name in shown)] for (_, label), cells in lines.items()]
     widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
     cells = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
         for line in [header, *body[:_MOST_ROWS]]
     ]
-    facts = ", ".join(f"{name}: {value}" for name, value in table["facts"].items() if not isinstance(value, dict | list))
+    facts = {name: value for name, value in table["facts"].items() if not isinstance(value, dict | list)}
+    intervals = facts.pop("intervals", None)
+    told = ", ".join(f"{name}: {value}" for name, value in facts.items())
     skipped = table["facts"].get("skipped_items") or {}
     notes = [f"{count} items left out: {why}" for why, count in skipped.items()]
-    return "\n".join([f"{table['suite']} ({facts})", *(f"  {line.rstrip()}" for line in cells), *(f"  {note}" for note in notes)])
+    notes += [f"limits in the table: {intervals}"] if intervals else []
+    lines_below = [f"  {line.rstrip()}" for line in [*cells, *notes]]
+    return "\n".join([f"{table['suite']} ({told})", *lines_below])

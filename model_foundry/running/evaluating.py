@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,12 +25,13 @@ from model_foundry.running.targets import Target
 
 if TYPE_CHECKING:
     from model_foundry.evaluation.scoring import Scorer
+    from model_foundry.model import Direction
 
 _SAVE_SECONDS = 30.0
 Say = Callable[[str, int, int], None]
 """Is told a checkpoint and suite, how many parts are done and how many there are."""
 
-Load = Callable[[Path], "tuple[torch.nn.Module | Scorer, str]"]
+Load = Callable[[Path], "tuple[torch.nn.Module | Scorer, Direction]"]
 """Gives the model of a folder and the direction of its logits."""
 
 
@@ -138,7 +139,7 @@ def load_for_evaluation(device: torch.device) -> Load:
     """Return what loads a folder in float32 onto ``device``; n-gram models are scorers of their own."""
     from model_foundry.model.loading import direction_of, load_model
 
-    def load(folder: Path) -> tuple[Any, str]:
+    def load(folder: Path) -> tuple[torch.nn.Module | Scorer, Direction]:
         model = load_model(folder, dtype=torch.float32)
         return model.to(device), direction_of(model)  # type: ignore[arg-type]
 

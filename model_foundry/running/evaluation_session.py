@@ -1,4 +1,4 @@
-"""An evaluation as it was asked for on the command line: what is evaluated, by which suites, with what beside."""
+"""An evaluation as the command line asks for it: which models, by which suites, with what text beside."""
 
 from __future__ import annotations
 
@@ -68,11 +68,12 @@ def open_session(
         for evaluator in evaluators:
             if evaluator.needs_held_out:
                 raise DataError(
-                    f"--suite {evaluator.label}: it measures the held-out text of a run, and {path} is a model "
-                    "without one. Name text with perplexity:FILES, or a run."
+                    f"--suite {evaluator.label}: it measures the held-out text of a run, and {path} is a "
+                    "model without one. Name text with perplexity:FILES, or a run."
                 )
-        subject = Subject(torch.nn.Identity(), place, encoder, {}, context=_positions(targets))
-        return Session(targets, evaluators, subject, [Path.cwd()], load)
+        model, direction = load(path)  # only the model itself says which way it looks
+        subject = Subject(model, place, encoder, {}, context=_positions(targets), direction=direction)
+        return Session(targets, evaluators, subject, [Path.cwd()], lambda folder: (model, direction))
     return _of_run(targets, targets.run, suites, encoder, place, load, allow_custom_code=allow_custom_code)
 
 

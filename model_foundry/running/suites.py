@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_foundry.config.suites import load_evaluators
+from pydantic import TypeAdapter
+
 from model_foundry.config.schema import ExperimentConfig
+from model_foundry.config.suites import load_evaluators
 from model_foundry.errors import RecipeError
 from model_foundry.evaluation import Evaluator
-from model_foundry.parts import did_you_mean, find_part, known_parts
+from model_foundry.parts import PartOf, did_you_mean, find_part, known_parts
 
+_PART: TypeAdapter[Evaluator] = TypeAdapter(PartOf[Evaluator])
 _FILES = {".yaml", ".yml", ".json"}
 
 
@@ -24,8 +27,8 @@ def find_suites(names: list[str], config: ExperimentConfig | None) -> list[Evalu
     for index, label in enumerate(labels):
         if label in labels[:index]:
             raise RecipeError(
-                f"--suite: two suites are called {label!r}, and their results would lie in one place. Put them "
-                "in a file and give one a name."
+                f"--suite: two suites are called {label!r}, and their results would lie in one place. Put "
+                "them in a file and give one a name."
             )
     return found
 
@@ -38,7 +41,8 @@ def _find(name: str, config: ExperimentConfig | None) -> list[Evaluator]:
         return load_evaluators(name)
     kind, colon, argument = name.partition(":")
     if kind == "blimp" and colon:
-        return [find_part(Evaluator, "minimal_pairs")(path=argument, format="blimp", name="blimp")]
+        kind, fields = "minimal_pairs", {"path": argument, "format": "blimp", "name": "blimp"}
+        return [_PART.validate_python({"type": kind, **fields})]
     kind = kind.replace("-", "_")
     known = known_parts(Evaluator)
     if kind not in known:
@@ -47,9 +51,10 @@ def _find(name: str, config: ExperimentConfig | None) -> list[Evaluator]:
             f"--suite {name}: neither a section of the recipe, nor a file (.yaml), nor an evaluator."
             f"{did_you_mean(name, named)} Known: {', '.join(dict.fromkeys(named))}."
         )
-    part = find_part(Evaluator, kind)
     try:
-        return [part.from_argument(argument) if colon else part()]
+        if colon:
+            return [find_part(Evaluator, kind).from_argument(argument)]  # type: ignore[type-abstract]
+        return [_PART.validate_python({"type": kind})]
     except ValueError as error:
         raise RecipeError(
             f"--suite {name}: {kind} needs more than that. Put a section with its settings in a file: {error}"

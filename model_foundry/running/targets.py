@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,12 +32,14 @@ class Target:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of weights and config; from the manifest, where there is one that holds, else of the files."""
+        """Identity of weights and config, from the manifest where there is one, else of the files."""
         try:
             files = read_checkpoint_manifest(self.path)["files"]
             return json_sha256({name: files[name]["sha256"] for name in (WEIGHTS, _CONFIG)})
         except (ManifestError, KeyError, OSError):
-            found = sorted([*self.path.glob("*.safetensors"), *self.path.glob("*.npz"), *self.path.glob("*.npy")])
+            found = sorted(
+                [*self.path.glob("*.safetensors"), *self.path.glob("*.npz"), *self.path.glob("*.npy")]
+            )
             return json_sha256({path.name: file_sha256(path) for path in [*found, self.path / _CONFIG]})
 
 
@@ -61,7 +64,9 @@ def find_targets(path: Path, which: str) -> Targets:
     """
     if (path / _CONFIG).is_file():
         run = path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None
-        is_of_run = run is not None and updates_of(path) is not None and (run / "recipe.resolved.yaml").is_file()
+        is_of_run = (
+            run is not None and updates_of(path) is not None and (run / "recipe.resolved.yaml").is_file()
+        )
         if run is None or not is_of_run:
             name = path.resolve().name
             return Targets([Target(path, Point(name))], None, Path("evaluations") / name)
@@ -93,7 +98,9 @@ def _choose(found: list[Target], which: str) -> list[Target]:
     for part in wanted:
         if int(part) not in by_update:
             known = ", ".join(str(update) for update in by_update)
-            raise CheckpointError(f"--checkpoints {which}: there is no checkpoint-{part}. There are: {known}.")
+            raise CheckpointError(
+                f"--checkpoints {which}: there is no checkpoint-{part}. There are: {known}."
+            )
     return [by_update[int(part)] for part in wanted]
 
 
@@ -107,8 +114,6 @@ def _with_untrained(chosen: list[Target], run: Path) -> list[Target]:
 
 def _checkpoint(path: Path) -> Target:
     record: dict[str, Any] = {}
-    try:
+    with suppress(OSError, ValueError):  # one that is damaged fails where it is loaded
         record = json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        pass  # a checkpoint that is damaged fails where it is loaded
     return Target(path, Point(path.name, updates_of(path), record.get("tokens"), record.get("words")))

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from model_foundry.errors import DataError
 
@@ -102,7 +102,7 @@ def records_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _rows_of(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     numbered = list(lines_of(path))
     rows = csv.reader((line for _, line in numbered), delimiter=delimiter, quoting=quoting)
     header = next(rows, [])

@@ -27,7 +27,7 @@ def read(path: Path, names: Mapping[str, str]) -> Iterator[Item]:
         for name in ("good", "bad"):
             text = text_field(record, names.get(name, name), where)
             texts.append(_with_span(continued(context, text), text, fields.get(f"{name}_span"), where))
-        groups = {"phenomenon": str(fields["phenomenon"])} if fields.get("phenomenon") is not None else {}
+        groups = {"phenomenon": str(fields["phenomenon"])} if fields.get("phenomenon") else {}
         number = where.rpartition(":")[2]
         paradigm = str(fields.get("paradigm") or path.stem)
         yield Item(where, str(fields.get("id") or number), paradigm, tuple(texts), groups)

@@ -55,10 +55,10 @@ def _item(
         texts.append(_joined([str(region["content"]) for region in condition["regions"]]))
     names = tuple(str(condition["condition_name"]) for condition in conditions)
     for formula in formulas:
-        for condition, region in formula.references:
-            if condition not in names or (region != "*" and int(region) not in (regions or ())):
+        for named, region in formula.references:
+            if named not in names or (region != "*" and int(region) not in (regions or ())):
                 raise DataError(
-                    f"{where}: the formula {formula.text!r} names region {region} of {condition!r}, "
+                    f"{where}: the formula {formula.text!r} names region {region} of {named!r}, "
                     f"which the item does not have. It has the conditions {', '.join(names)}."
                 )
     return Item(where, str(number), name, tuple(texts), {}, formulas, names, regions or ())
