@@ -12,7 +12,7 @@ import itertools
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -191,6 +191,9 @@ def _kind(annotation: ast.expr, module: Any) -> str:
     if isinstance(annotation, ast.Constant):
         return "null" if annotation.value is None else f"`{annotation.value!s}`"
     if isinstance(annotation, ast.Name):
+        meant = getattr(module, annotation.id, None)
+        if get_origin(meant) is Literal:
+            return " or ".join(f"`{value}`" for value in get_args(meant))
         return KINDS.get(annotation.id, "section")
     assert isinstance(annotation, ast.Subscript), ast.dump(annotation)
     outer, inner = ast.unparse(annotation.value), annotation.slice
@@ -201,6 +204,8 @@ def _kind(annotation: ast.expr, module: Any) -> str:
         return "section with a `type`"
     if outer == "list":
         return f"list of: {_kind(inner, module)}"
+    if outer == "dict":
+        return "names and values"
     if outer == "tuple":
         return f"list of {len(items)}: {_kind(items[0], module)}"
     assert outer == "Annotated", outer
