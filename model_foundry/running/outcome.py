@@ -62,7 +62,7 @@ def _memory(text: str, config: ExperimentConfig) -> str:
 
 
 def _memory_there_is() -> str:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     memory = psutil.virtual_memory()
     there = f"This machine has {_size(memory.total)}, of which {_size(memory.available)} are free."

@@ -22,7 +22,7 @@ def fall(shape: Shape, share: float, floor: float) -> float:
         return 1.0
     share = min(share, 1.0)
     if shape == "exponential":
-        return floor**share
+        return math.pow(floor, share)
     left = {
         "linear": 1 - share,
         "1-sqrt": 1 - math.sqrt(share),

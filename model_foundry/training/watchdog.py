@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from model_foundry.errors import ModelFoundryError, ResourceError
 from model_foundry.run_directory import boot_id
