@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from model_foundry.manifest import MANIFEST_NAME, file_sha256, fsync_path, list_files, verify_manifest
+from model_foundry.digests import file_sha256
+from model_foundry.manifest import MANIFEST_NAME, fsync_path, list_files, verify_manifest
 from model_foundry.training.accelerator import build_accelerator
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.restoring import require_finite

@@ -1,7 +1,10 @@
 """A folder's list of its own files with sizes and SHA-256: what makes damage visible before anything is read.
 
 ``MANIFEST.json`` is written last, with its own digest as the last field. It finds damage, not tampering:
-whoever can change a file can change the manifest beside it, so its digest is worth printing elsewhere.
+whoever can change a file can change the manifest beside it, so its digest is worth keeping elsewhere.
+
+Format 2 says ``chunk_bytes``: ``sha256`` of a larger file is that of its chunks' SHA-256s (``digests``).
+Format 1, which had the plain SHA-256 of every file, is read as well.
 """
 
 from __future__ import annotations
@@ -10,54 +13,18 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from model_foundry.digests import CHUNK_BYTES, WHOLE, Hashing
+
 MANIFEST_NAME = "MANIFEST.json"
-_LARGE_BYTES = 4 * 2**20  # below that a thread costs more than it saves
+_LEAST_CHUNK, _LARGEST_CHUNK = 2**20, 2**30
 
 
 class ManifestError(Exception):
     """The folder is not what its manifest says; the message names the file and the reason."""
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Hashing:
-    """The SHA-256 of several files: large ones in threads, one a core, while the caller goes on.
-
-    Args:
-        folder: Where they lie.
-        names: Their relative names.
-    """
-
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self.names = names
-        self._folder = folder
-        sizes = {name: (folder / name).stat().st_size for name in names}
-        large = sorted((name for name in names if sizes[name] >= _LARGE_BYTES), key=lambda name: -sizes[name])
-        self._pool = ThreadPoolExecutor(min(len(large), os.cpu_count() or 1)) if large else None
-        self._begun = {
-            name: self._pool.submit(file_sha256, folder / name) for name in large if self._pool is not None
-        }
-
-    def __enter__(self) -> Hashing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def result(self, name: str) -> str:
-        """Return the digest of one of the files, in hexadecimal."""
-        begun = self._begun.get(name)
-        return file_sha256(self._folder / name) if begun is None else begun.result()
 
 
 def json_sha256(value: Any) -> str:
@@ -108,22 +75,32 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in names if name != MANIFEST_NAME)
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: Path, facts: Mapping[str, Any], hashing: Hashing | None = None) -> dict[str, Any]:
     """List ``folder``'s files, write the manifest last, and flush everything to the disk.
 
     Args:
         folder: A folder that nobody else writes to.
         facts: What the manifest shall say beside the files.
+        hashing: Has begun with some of the files; the caller closes it.
 
     Returns:
         The manifest, with ``files`` and ``digest``.
+
+    Raises:
+        OSError: When the disk refuses.
     """
+    if hashing is None:
+        with Hashing(folder) as hashing:
+            return write_manifest(folder, facts, hashing)
+    names = list_files(folder)
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    for name in sorted(names, key=lambda name: -sizes[name]):
+        hashing.begin(name, flush=True)
     files = {}
-    with Hashing(folder, list_files(folder)) as hashing:
-        for name in hashing.names:
-            fsync_path(folder / name)
-            files[name] = {"size": (folder / name).stat().st_size, "sha256": hashing.result(name)}
-    content = {"format": 1, **facts, "files": files}
+    for name in names:
+        hashing.flushed(name)
+        files[name] = {"size": sizes[name], "sha256": hashing.result(name)}
+    content = {**facts, "format": 2, "chunk_bytes": CHUNK_BYTES, "files": files}
     content["digest"] = json_sha256(content)
     path = folder / MANIFEST_NAME
     with path.open("w", encoding="utf-8") as file:
@@ -168,8 +145,26 @@ def parse_manifest(text: bytes, name: str = MANIFEST_NAME) -> dict[str, Any]:
         raise ManifestError(f"{name} cannot be read ({type(error).__name__})") from error
     if not holds:
         raise ManifestError(f"{name} was changed after it was written")
+    chunk_bytes_of(content)
     listed = {file: {"size": size, "sha256": sha256} for file, (size, sha256) in files.items()}
     return {**content, "files": listed, "digest": digest}
+
+
+def chunk_bytes_of(manifest: Mapping[str, Any]) -> int:
+    """Return the size of the chunks that a manifest's digests are made of.
+
+    Raises:
+        ManifestError: When it is of a format that this version does not know.
+    """
+    if manifest.get("format") == 1:
+        return WHOLE
+    size = manifest.get("chunk_bytes")
+    if manifest.get("format") != 2 or type(size) is not int or not _LEAST_CHUNK <= size <= _LARGEST_CHUNK:
+        raise ManifestError(
+            f"its manifest is of format {manifest.get('format')} (chunk_bytes {size}), and this version of "
+            "Model Foundry reads formats 1 and 2. Use the version that wrote it"
+        )
+    return size
 
 
 def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, Any]:
@@ -198,7 +193,9 @@ def verify_manifest(folder: Path, *, optional: Iterable[str] = ()) -> dict[str, 
         size = (folder / name).stat().st_size
         if size != facts["size"]:
             raise ManifestError(f"{name} has {size} bytes, and the manifest says {facts['size']}")
-    with Hashing(folder, list(listed)) as hashing:
+    with Hashing(folder, chunk_bytes_of(manifest)) as hashing:
+        for name in sorted(listed, key=lambda name: -listed[name]["size"]):
+            hashing.begin(name)
         for name, facts in listed.items():
             if hashing.result(name) != facts["sha256"]:
                 raise ManifestError(f"{name} is damaged: its SHA-256 is not the one in the manifest")

@@ -92,6 +92,7 @@ def _prune(
         gone = [_removal(checkpoint) for checkpoint in retention.outdated()]
         if not dry_run:
             retention.prune()
+            retention.settle()
     finally:
         directory.close()
     if as_json:

@@ -36,7 +36,8 @@ def watched(watchdog: Watchdog, trainer: Trainer) -> Iterator[None]:
     """Watch what is done in this context.
 
     Raises:
-        ResourceError: ``peer_lost``, naming the rank, where it fails because another process is gone.
+        ResourceError: ``peer_lost``, naming the rank, where it fails because another process is gone; ``hang``
+            where that one ended itself because it stood still.
     """
     watchdog.start()
     try:
@@ -46,7 +47,7 @@ def watched(watchdog: Watchdog, trainer: Trainer) -> Iterator[None]:
         raise
     except BaseException as error:
         lost = as_told_by_peers(error, watchdog, trainer.run.status().get("last_good_checkpoint"))
-        watchdog.stop(lost or error)
+        watchdog.stop(lost or error, is_witness=lost is not None)
         if lost is not None:
             raise lost from error
         raise

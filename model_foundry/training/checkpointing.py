@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError, ModelFoundryError, ResourceError
 from model_foundry.failpoints import reach
-from model_foundry.manifest import file_sha256
 from model_foundry.training.agreement import Agreement
 from model_foundry.training.background import Writer
 from model_foundry.training.checkpoint_files import (
@@ -29,12 +29,7 @@ from model_foundry.training.checkpoint_files import (
     find_checkpoint,
     open_checkpoint,
 )
-from model_foundry.training.publishing import (
-    clean_up,
-    new_temporary,
-    publish,
-    replace_file,
-)
+from model_foundry.training.publishing import clean_up, new_temporary, publish, replace_file
 from model_foundry.training.restoring import (
     inexact_because,
     load_weights,
@@ -122,6 +117,7 @@ class CheckpointManager:
     def close(self) -> None:
         """Wait for the save that is under way, where the run ends by something else."""
         self._writer.close()
+        self._retention.settle()
 
     def require_space(self, model: PreTrainedModel, milestones: int) -> None:
         """Refuse, before the first update, a run whose checkpoints cannot fit; called by all ranks.
@@ -244,6 +240,7 @@ class CheckpointManager:
     def _require_savable(self, model: PreTrainedModel, *, is_checked: bool) -> None:
         if is_checked:
             require_finite(model, self._accelerator._optimizers)  # those that save_state writes
+        self._retention.settle()
         self._space.require_for_save(model, self._last)
 
     def _publish(
@@ -261,7 +258,8 @@ class CheckpointManager:
             "milestone": content["milestone"],
             "dropped": [] if content["resumable"] else [STATE_FOLDER],
         }
-        self._last = publish(folder, content["updates"], facts)
+        self._last = publish(folder, content["updates"], facts, self._files.hashing)
+        self._files.close()
         self._after()
         published(self._last)
 
@@ -277,6 +275,7 @@ class CheckpointManager:
         self, temporary: Path | None, state: TrainState, model: PreTrainedModel, error: Exception
     ) -> NoReturn:
         """Remove what a failed save left, and say what failed."""
+        self._files.close()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, ModelFoundryError):

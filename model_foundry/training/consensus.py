@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from model_foundry.objective import Batch
-from model_foundry.training.stopping import StopRequest
+from model_foundry.training.stopping import REASONS, StopRequest
 from model_foundry.training.watchdog import Watchdog
 
 
@@ -75,7 +75,7 @@ class Consensus:
         rest = torch.tensor([grad_norm * 0, reason is not None, wants_checkpoint, has_failed])
         mine = torch.cat([nats.view(1), rest.to(nats)])
         total, zero, stops, saves, fails = self._sum(mine, "update").tolist()
-        stop_reason = self._stop.reason_anywhere if stops else None
+        stop_reason = self._reason_of_any(reason) if stops else None
         return Agreed(total, math.isfinite(total) and zero == 0, stop_reason, saves > 0, fails > 0)
 
     def on_stopping(self) -> str | None:
@@ -84,7 +84,18 @@ class Consensus:
         if self._accelerator.num_processes == 1:
             return reason
         asked = torch.tensor([reason is not None], dtype=torch.int64, device=self._accelerator.device)
-        return self._stop.reason_anywhere if self._sum(asked, "boundary") else None
+        return self._reason_of_any(reason) if self._sum(asked, "boundary") else None
+
+    def _reason_of_any(self, mine: str | None) -> str:
+        """Return the own reason, else that of the first process that has one; all of them call this."""
+        place = 0 if mine is None else 1 + REASONS.index(mine)
+        places: list[int] = self._accelerator.gather(
+            torch.tensor([place], device=self._accelerator.device)
+        ).tolist()
+        if mine is not None:
+            return mine
+        rank = next(rank for rank, place in enumerate(places) if place)
+        return self._stop.told(REASONS[places[rank] - 1], rank)
 
     def _sum(self, mine: torch.Tensor, doing: str) -> torch.Tensor:
         self._watchdog.beat(doing, waits=True)

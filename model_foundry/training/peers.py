@@ -25,10 +25,11 @@ def as_told_by_peers(
     failed = next((one for one in _causes(error) if _is_collective(one)), None)
     if failed is None or isinstance(error, Preempted):
         return None
+    suspects = watchdog.suspects()
     return ResourceError(
-        f"another process of this run was lost: {watchdog.suspects()}. Last good checkpoint: "
+        f"another process of this run was lost: {suspects}. Last good checkpoint: "
         f"{last_good or 'none'}. See the log of that rank, then use --resume-from latest.",
-        reason="peer_lost",
+        reason="hang" if watchdog.has_peer_hung else "peer_lost",
     )
 
 

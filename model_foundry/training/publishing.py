@@ -18,11 +18,13 @@ import logging
 import os
 import re
 import shutil
+import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from model_foundry.digests import Hashing
 from model_foundry.failpoints import reach
 from model_foundry.manifest import (
     MANIFEST_NAME,
@@ -51,6 +53,7 @@ log = logging.getLogger(__name__)
 _OWNED = re.compile(
     r"\.(?:tmp|trash)-(?:(?:aside-)?checkpoint-\d+(?:-[0-9a-f]{8})?|file)-(\d+)-([0-9a-f]{8}|unknown)-[0-9a-f]{8}"
 )
+_LARGE_BYTES = 16 * 2**20  # below that a thread costs more than it saves
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
@@ -61,7 +64,9 @@ def new_temporary(folder: Path, updates: int) -> Path:
     return path
 
 
-def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
+def publish(
+    temporary: Path, updates: int, facts: dict[str, Any], hashing: Hashing | None = None
+) -> Checkpoint:
     """List, flush, rename and verify a complete checkpoint; only when this returns does it exist.
 
     Args:
@@ -69,6 +74,7 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
         updates: Its number.
         facts: What the manifest shall say beside the files; ``dropped`` names the groups that it does not
             hold, ``world_size`` the processes whose random state it does.
+        hashing: Has begun with some of the files.
 
     Raises:
         OSError: When the disk refuses; the temporary folder is then the caller's to discard.
@@ -80,7 +86,7 @@ def publish(temporary: Path, updates: int, facts: dict[str, Any]) -> Checkpoint:
     require_expected_files(list_files(temporary), world_size=facts["world_size"], is_resumable=is_resumable)
     reach("publish.manifest")
     temporary.chmod(folder.stat().st_mode & 0o777)
-    write_manifest(temporary, {**facts, "updates": updates, "created_utc": now()})
+    write_manifest(temporary, {**facts, "updates": updates, "created_utc": now()}, hashing)
     reach("publish.rename")
     aside = set_aside(target) if os.path.lexists(target) else None
     rename_without_replacing(temporary, target)
@@ -123,8 +129,12 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def drop_state(checkpoint: Checkpoint) -> None:
-    """Turn a resumable checkpoint into one of weights alone; interrupted anywhere, it stays valid."""
+def drop_state(checkpoint: Checkpoint) -> threading.Thread | None:
+    """Turn a resumable checkpoint into one of weights alone; interrupted anywhere, it stays valid.
+
+    Returns:
+        The thread that removes the state still, where it is large.
+    """
     prefix = f"{STATE_FOLDER}/"
     kept = {
         name: facts for name, facts in checkpoint.manifest["files"].items() if not name.startswith(prefix)
@@ -133,7 +143,7 @@ def drop_state(checkpoint: Checkpoint) -> None:
     content |= {"files": kept, "dropped": [STATE_FOLDER]}
     content["digest"] = json_sha256(content)
     replace_file(checkpoint.path / MANIFEST_NAME, canonical_json(content), through=checkpoint.path.parent)
-    shutil.rmtree(checkpoint.path / STATE_FOLDER, ignore_errors=True)
+    return _remove(checkpoint.path / STATE_FOLDER)
 
 
 def replace_file(path: Path, content: bytes, *, through: Path) -> None:
@@ -151,12 +161,16 @@ def replace_file(path: Path, content: bytes, *, through: Path) -> None:
     fsync_path(path.parent)
 
 
-def delete(path: Path) -> None:
-    """Delete a checkpoint; after the rename it no longer exists, whatever happens to the rest."""
+def delete(path: Path) -> threading.Thread | None:
+    """Delete a checkpoint; after the rename it no longer exists, whatever happens to the rest.
+
+    Returns:
+        The thread that removes its files still, where they are large.
+    """
     trash = path.with_name(f".trash-{path.name}-{_owner()}")
     rename_without_replacing(path, trash)
     fsync_path(path.parent)
-    shutil.rmtree(trash, ignore_errors=True)
+    return _remove(trash)
 
 
 def clean_up(folder: Path, run_id: str) -> None:
@@ -189,6 +203,20 @@ def _holds_nothing_else(aside: Path, checkpoint: Checkpoint) -> bool:
         "run_id"
     )
     return is_same and set(then["files"]) <= set(today["files"])
+
+
+def _remove(folder: Path) -> threading.Thread | None:
+    """Remove what no longer counts; what is large is removed beside training."""
+    with suppress(OSError):  # what cannot be listed is removed as far as it goes
+        if sum(path.lstat().st_size for path in folder.rglob("*")) >= _LARGE_BYTES:
+            options = {"ignore_errors": True}
+            thread = threading.Thread(
+                target=shutil.rmtree, args=(folder,), kwargs=options, name="checkpoint removal"
+            )
+            thread.start()
+            return thread
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
 
 
 def _withdraw(target: Path) -> None:

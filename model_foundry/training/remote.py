@@ -8,7 +8,6 @@ manifest that was read as data holds for every byte of it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -19,10 +18,12 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from model_foundry.digests import ChunkedDigest
 from model_foundry.errors import RecipeError
 from model_foundry.manifest import (
     MANIFEST_NAME,
     ManifestError,
+    chunk_bytes_of,
     fsync_path,
     parse_manifest,
     read_manifest,
@@ -104,7 +105,7 @@ class Remote:
         for file, facts in manifest["files"].items():
             filesystem.makedirs(str(PurePosixPath(target, file).parent), exist_ok=True)
             self._send(checkpoint / file, f"{target}/{file}")
-            found = self._measure(f"{target}/{file}", facts["size"])
+            found = self._measure(f"{target}/{file}", facts["size"], chunk_bytes_of(manifest))
             if found != (facts["size"], facts["sha256"]):
                 raise OSError(
                     f"{name}/{file} reads back as {found[0]} bytes that are not those that were sent"
@@ -174,9 +175,9 @@ class Remote:
         with source.open("rb") as file, self._filesystem.open(target, "wb") as copy:
             shutil.copyfileobj(file, copy, _CHUNK)
 
-    def _measure(self, path: str, size: int) -> tuple[int, str]:
+    def _measure(self, path: str, size: int, chunk_bytes: int) -> tuple[int, str]:
         self._filesystem.invalidate_cache()
-        digest, found = hashlib.sha256(), 0
+        digest, found = ChunkedDigest(chunk_bytes), 0
         for chunk in self._chunks(path, size):
             digest.update(chunk)
             found += len(chunk)

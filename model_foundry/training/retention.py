@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Retention:
         self._verified: set[Path] = set()
         self._published: set[Path] = set()
         self._resumed_from: Checkpoint | None = None
+        self._removals: list[threading.Thread] = []
 
     def resumed_from(self, checkpoint: Checkpoint) -> None:
         """Remember where the run goes on: that checkpoint stays as long as this process lives."""
@@ -74,12 +76,19 @@ class Retention:
                 set_aside(path)
 
     def prune(self) -> None:
-        """Remove what ``outdated`` names: milestones keep their weights."""
+        """Remove what ``outdated`` names: milestones keep their weights. Large files go in the background."""
         for checkpoint in self.outdated():
             if checkpoint.manifest.get("milestone"):
-                drop_state(checkpoint)
+                removal = drop_state(checkpoint)
             else:
-                delete(checkpoint.path)
+                removal = delete(checkpoint.path)
+            if removal is not None:
+                self._removals.append(removal)
+
+    def settle(self) -> None:
+        """Wait until the room of what was removed is free."""
+        while self._removals:
+            self._removals.pop().join()
 
     def outdated(self) -> list[Checkpoint]:
         """Return, newest first, those whose resumable state is no longer kept; nothing is changed."""

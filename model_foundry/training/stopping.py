@@ -27,6 +27,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PARENT_DEATH = signal.SIGUSR2
 """Not one of those three: the launcher often dies of the signal that this process was sent, too."""
 
+_LAUNCHER, _TIME, _FILE = "the end of its launcher", "max_time", "control/stop"
+REASONS = (*(number.name for number in _SIGNALS), _LAUNCHER, _TIME, _FILE)
+"""Every reason that there is; processes tell each other its place in this list."""
+
 _LEAVE = b"\0"
 """Tells the listener to end; no signal has this number."""
 
@@ -89,8 +93,8 @@ class StopRequest:
         if self._signal is not None:
             return self._signal
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return "max_time"
-        return "control/stop" if (self._control / "stop").exists() else None
+            return _TIME
+        return _FILE if (self._control / "stop").exists() else None
 
     @property
     def is_asked_anywhere(self) -> bool:
@@ -100,14 +104,19 @@ class StopRequest:
 
     @property
     def reason_anywhere(self) -> str:
-        """Why the group was asked to stop, once it is agreed that it was."""
+        """Why the group was asked to stop, as far as is known without waiting."""
         if self.reason is not None:
             return self.reason
         for rank in range(self._processes):
             with suppress(OSError):
                 if signal_name := self._note(rank).read_text():
-                    return f"{signal_name} to rank {rank}"
+                    return self.told(signal_name, rank)
         return "a request to another process"
+
+    @staticmethod
+    def told(reason: str, rank: int) -> str:
+        """Return how a process names the reason of another one."""
+        return reason if reason in (_TIME, _FILE) else f"{reason} to rank {rank}"
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -145,9 +154,7 @@ class StopRequest:
     def _ask(self, number: int) -> None:
         if self._signal is None:
             self._asked_at = time.monotonic()
-            self._signal = (
-                "the end of its launcher" if number == _PARENT_DEATH else signal.Signals(number).name
-            )
+            self._signal = _LAUNCHER if number == _PARENT_DEATH else signal.Signals(number).name
 
     def _listen(self, read_end: int) -> None:
         is_told = False

@@ -31,6 +31,7 @@ _TICK_SECONDS = 1.0
 _SILENT_SECONDS = 4.0
 _LOOK_SECONDS = 3.0
 _TELLING_SECONDS = 10.0
+_HANG = "a hang in"
 
 
 class Watchdog:
@@ -78,11 +79,12 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def stop(self, error: BaseException | None = None) -> None:
+    def stop(self, error: BaseException | None = None, *, is_witness: bool = False) -> None:
         """End the watch.
 
         Args:
             error: What this process fails with; the others find it in its file. Without one the file goes.
+            is_witness: Whether it fails because it lost another one, and so is not the cause.
         """
         self._leave.set()
         if self._thread is not None:
@@ -94,7 +96,7 @@ class Watchdog:
             else:
                 first = next(iter(str(error).splitlines()), "")
                 self._ended = f"{type(error).__name__}: {first}"
-                self._is_witness = getattr(error, "reason", None) == "peer_lost"
+                self._is_witness = is_witness
                 self._write()
 
     def beat(self, doing: str, *, update: int | None = None, waits: bool = False) -> None:
@@ -128,6 +130,12 @@ class Watchdog:
         if not found:
             return "none of the other processes could be singled out"
         return "; ".join(f"rank {rank} {text}" for rank, text in sorted(found.items()))
+
+    @property
+    def has_peer_hung(self) -> bool:
+        """Whether another process ended itself because it stood still."""
+        others = (self._read(rank) for rank in range(self._processes) if rank != self._rank)
+        return any(facts is not None and str(facts["ended"]).startswith(_HANG) for facts in others)
 
     def _watch(self) -> None:
         seen, last = -1, time.monotonic()
@@ -163,7 +171,7 @@ class Watchdog:
         error = ResourceError(
             f"{text}. The stacks are in {self._stacks}. Use --resume-from latest to go on.", reason="hang"
         )
-        self._ended, self._is_witness = f"a hang in {where}", self._waits
+        self._ended, self._is_witness = f"{_HANG} {where}", self._waits
         with suppress(OSError):
             self._write()
             with self._stacks.open("w") as file:

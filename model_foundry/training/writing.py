@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import save
 from transformers import PreTrainedModel
 
+from model_foundry.digests import Hashing
 from model_foundry.errors import ResourceError
 from model_foundry.failpoints import reach
 from model_foundry.manifest import fsync_path
@@ -26,23 +28,34 @@ from model_foundry.training.snapshot import FrozenModel, Snapshot, without_state
 class StateFiles:
     """Writes what a process holds of the state: at once, or from a copy made at the update boundary.
 
+    The weights are flushed and hashed while the optimizer is still being written.
+
     Args:
         accelerator: The run's, with model and optimizer prepared.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
+        self.hashing: Hashing | None = None
+        """Has begun with what is written of the checkpoint that is being saved; on the main process alone."""
         self._accelerator = accelerator
         self._snapshot = Snapshot()
         self._copy: tuple[Accelerator, FrozenModel] | None = None
 
+    def close(self) -> None:
+        """Let go of the files of a checkpoint, published or not."""
+        if self.hashing is not None:
+            self.hashing.close()
+            self.hashing = None
+
     def write(self, folder: Path, model: PreTrainedModel, *, resumable: bool) -> None:
         """What every process does: its part of the state, on the disk when this returns."""
         _require_seen(folder)
+        self._begin(folder)
         if resumable:
-            self._accelerator.save_state(str(folder / STATE_FOLDER))
+            self._save_state(self._accelerator, folder)
             fsync_path(folder / STATE_FOLDER / random_state_file(self._accelerator.process_index))
         else:
-            _write_weights(self._accelerator, model, folder)
+            self._write_weights(self._accelerator, model, folder)
 
     def stage(self, folder: Path, model: PreTrainedModel, *, resumable: bool) -> None:
         """What every process does before the rest is written in the background: randomness, and a copy."""
@@ -65,18 +78,46 @@ class StateFiles:
         (accelerator, model), self._copy = self._copy, None
         require_finite(model, accelerator._optimizers)
         reach("save.staged")
+        self._begin(folder)
         if not resumable:
-            _write_weights(accelerator, model, folder)
+            self._write_weights(accelerator, model, folder)
             return
         # Accelerate saves the randomness of the moment as well, which by now is that of a later update.
         kept = {path: path.read_bytes() for path in (folder / STATE_FOLDER).iterdir()}
-        accelerator.save_state(str(folder / STATE_FOLDER))
+        self._save_state(accelerator, folder)
         for path, content in kept.items():
             path.write_bytes(content)
 
+    def _begin(self, folder: Path) -> None:
+        self.hashing = Hashing(folder) if self._accelerator.is_main_process else None
+
+    def _save_state(self, accelerator: Accelerator, folder: Path) -> None:
+        """Let Accelerate save, but for the weights, which go beside the state and not into it."""
+
+        def save_weights(models: Any, weights: list[dict[str, Any]], state_folder: str) -> None:
+            while weights:
+                save(weights.pop(), folder / WEIGHTS, safe_serialization=True)
+                self._weights_are_written(folder)
+
+        hook = accelerator.register_save_state_pre_hook(save_weights)
+        try:
+            accelerator.save_state(str(folder / STATE_FOLDER))
+        finally:
+            hook.remove()
+
+    def _write_weights(self, accelerator: Accelerator, model: Any, folder: Path) -> None:
+        """Write the weights alone."""
+        accelerator.save_model(model, str(folder), max_shard_size="1000GB")
+        self._weights_are_written(folder)
+
+    def _weights_are_written(self, folder: Path) -> None:
+        if self.hashing is not None:
+            (folder / WEIGHTS).chmod(folder.parent.stat().st_mode & 0o666)  # safetensors writes 0600
+            self.hashing.begin(WEIGHTS, flush=True)
+
 
 def complete(folder: Path, model: PreTrainedModel, tokenizer: Path, record: dict[str, Any]) -> None:
-    """Add to what Accelerate wrote what is ours; the weights move up.
+    """Add to what Accelerate wrote what is ours.
 
     Args:
         folder: Where the state was written.
@@ -84,10 +125,6 @@ def complete(folder: Path, model: PreTrainedModel, tokenizer: Path, record: dict
         tokenizer: Folder whose files do, too.
         record: What ``trainer_state.json`` shall say.
     """
-    (folder / STATE_FOLDER / WEIGHTS).rename(folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(folder.parent.stat().st_mode & 0o666)  # safetensors writes 0600
-    if not record["resumable"]:
-        (folder / STATE_FOLDER).rmdir()
     model.config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
@@ -103,8 +140,3 @@ def _require_seen(folder: Path) -> None:
             f"{folder}: this process does not see the folder that the main one made. "
             "Use a run folder on a file system that all of them share."
         )
-
-
-def _write_weights(accelerator: Accelerator, model: Any, folder: Path) -> None:
-    """Write the weights alone, where ``save_state`` would have put them."""
-    accelerator.save_model(model, str(folder / STATE_FOLDER), max_shard_size="1000GB")
