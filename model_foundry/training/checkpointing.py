@@ -260,12 +260,11 @@ class CheckpointManager:
         }
         self._last = publish(folder, content["updates"], facts, self._files.hashing)
         self._files.close()
-        self._after()
+        self._hint()
         published(self._last)
+        self._retention.after(self._last)  # at last: a flush waits for what is being removed
 
-    def _after(self) -> None:
-        assert self._last is not None
-        self._retention.after(self._last)
+    def _hint(self) -> None:
         try:
             replace_file(self.folder / "LATEST", f"{self.last_good}\n".encode(), through=self.folder)
         except OSError as error:  # a hint for people; the checkpoint is there without it
