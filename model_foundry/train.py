@@ -50,6 +50,11 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         help="resume although this key of the recipe changed since the checkpoint",
     )
     parser.add_argument(
+        "--expect-manifest",
+        metavar="SHA256",
+        help="resume only from the checkpoint whose manifest has this digest (events.jsonl has each one's)",
+    )
+    parser.add_argument(
         "--allow-custom-code",
         action="store_true",
         help="let 'type: my_lab.part' in the recipe import your own module",
@@ -89,6 +94,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
             resume_from=options.resume_from,
             recipe=recipe,
             accept_changes=tuple(options.accept_changes),
+            expect_manifest=options.expect_manifest,
             look_in=options.look_in,
             stop_at=options.stop_at,
         ).train()

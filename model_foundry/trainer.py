@@ -65,6 +65,7 @@ class Trainer:
         recipe: The recipe as it was given, to be stored in the run.
         accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the
         trajectory.
+        expect_manifest: Digest that the manifest of the checkpoint to resume from must have, if any.
         look_in: Folders in which relative paths of the recipe are looked for before all others.
         stop_at: Save and end after this update, on the curves of the whole run; for replays.
     """
@@ -78,6 +79,7 @@ class Trainer:
         resume_from: str | Path | None = None,
         recipe: LoadedRecipe | None = None,
         accept_changes: tuple[str, ...] = (),
+        expect_manifest: str | None = None,
         look_in: Sequence[Path] = (),
         stop_at: int | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Trainer:
         self.recipe = recipe
         self.accept_changes = accept_changes
         self.stop_at = stop_at
+        self._expect_manifest = expect_manifest
         self._look_in = look_in
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
@@ -148,9 +151,14 @@ class Trainer:
 
     def _find_checkpoint(self) -> Checkpoint | None:
         if self.resume is None:
+            if self._expect_manifest is not None:
+                raise CheckpointError(
+                    "--expect-manifest says which checkpoint to resume from, and --resume-from is not given. "
+                    "Add --resume-from latest, or leave it out."
+                )
             return None
         from model_foundry.config.compare import recipe_changes, refuse_changes
-        from model_foundry.training.checkpointing import open_checkpoint
+        from model_foundry.training.checkpoint_files import open_checkpoint, require_manifest
         from model_foundry.training.fetching import fetch_checkpoint, find_or_fetch
 
         named, address = self.resume.checkpoint, self.resume.address
@@ -170,6 +178,8 @@ class Trainer:
             checkpoint = find_or_fetch(
                 self.run.checkpoints, run_id, self.mirror, is_main=is_main, timeout=timeout
             )
+        if self._expect_manifest is not None:
+            require_manifest(checkpoint, self._expect_manifest)
         if checkpoint is None:
             return None
         changes = recipe_changes(checkpoint.record["recipe"], self.config.resolved())

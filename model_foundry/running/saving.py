@@ -116,6 +116,7 @@ class Saver:
         self._run.set_status("running", update=checkpoint.updates, last_good_checkpoint=name)
         facts = {"resumable": checkpoint.is_resumable, "name": name, "manifest": digest}
         self._run.event("checkpoint", update=checkpoint.updates, **facts)
+        log.info("%s is published; its manifest has the digest %s", name, digest)
         if self._mirror is not None:
             self._mirror.add(checkpoint.path)
         if milestone and self._config.checkpoints.alias is not None:

@@ -202,6 +202,29 @@ def open_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
+def require_manifest(checkpoint: Checkpoint | None, digest: str) -> None:
+    """Refuse a checkpoint that is not the very one whose manifest's digest was kept elsewhere.
+
+    Args:
+        checkpoint: What was found, and holds.
+        digest: The digest that its manifest must have, in hexadecimal.
+
+    Raises:
+        CheckpointError: Naming both digests.
+    """
+    if checkpoint is None:
+        raise CheckpointError(
+            f"--expect-manifest {digest}: there is no checkpoint. Restore it from a copy, or leave this out."
+        )
+    found = checkpoint.manifest["digest"]
+    if found != digest.strip().lower():
+        raise CheckpointError(
+            f"{checkpoint.path}: its manifest has the digest {found}, and --expect-manifest says {digest}. "
+            "It holds, but is another checkpoint or was written anew. Name the one that is meant with "
+            "--resume-from, restore it from a copy, or leave --expect-manifest out."
+        )
+
+
 def _read_record(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     try:
         record = json.loads((path / TRAINER_STATE).read_text(encoding="utf-8"))

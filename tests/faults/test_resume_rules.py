@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -289,12 +291,14 @@ def test_five_resumes_of_resumes_are_exact(tmp_path, unbroken):
     assert result_of(work) == "exact"
 
 
-CHAINS = {
-    "early": (1, 2, 3, 4, 6),
-    "around the epoch": (8, 9, 10, 11, 12),
-    "late": (20, 21, 22, 23, 24),
-    "mixed": (2, 7, 9, 16, 24),
-    "the same place": (13, 13, 13, 13, 13),
+CHAINS = {  # where the run is killed each time: an update has 4 micro-batches, an epoch 9 updates
+    "mixed": ("update.2", "update.7.2", "evaluation.6", "update.10", "update.24.3"),
+    "early": ("update.1", "update.2", "update.3", "update.4", "update.6"),
+    "around the epoch": ("update.8", "update.9.3", "update.10", "update.10.1", "update.12"),
+    "late": ("update.20", "update.21", "update.22", "update.23", "update.24"),
+    "inside updates": ("update.1.1", "update.6.3", "update.11.1", "update.18.2", "update.24.1"),
+    "the same place": ("update.13",) * 5,
+    "elsewhere": ("save.state", "evaluation.6", "publish.renamed", "evaluation.24", "goodbye"),
 }
 
 
@@ -303,11 +307,12 @@ CHAINS = {
     "chain", ["mixed", *(pytest.param(name, marks=pytest.mark.nightly) for name in CHAINS if name != "mixed")]
 )
 def test_a_run_resumed_five_times_ends_as_the_unbroken_one(lab, chain):
-    options = ["data.context=64", "training.micro_batch_size=2"]  # an epoch of 9 updates, 4 rounds an update
+    options = ["data.context=64", "training.micro_batch_size=2"]
     lab.run("--run-dir=straight", *options)
     resumed: list[str] = []
-    for update in CHAINS[chain]:
-        lab.kill_at(update, "killed", *options, *resumed)
+    for place in CHAINS[chain]:
+        status, output = lab.ends("--run-dir=killed", *options, *resumed, failpoint=f"{place}=kill")
+        assert status == -signal.SIGKILL, output
         resumed = ["--resume-from=latest"]
     lab.run("--run-dir=killed", *options, *resumed)
 
@@ -350,3 +355,32 @@ def test_the_last_save_may_not_fail_unnoticed(lab):
 
     assert status == 1
     assert "checkpoint-4 could not be saved" in output
+
+
+@pytest.mark.e2e
+def test_a_checkpoint_is_held_to_a_digest_that_was_kept_elsewhere(lab):
+    lab.kill_at(13, "run")
+    lines = map(json.loads, (lab.folder / "run" / "events.jsonl").read_text().splitlines())
+    kept = {line["name"]: line["manifest"] for line in lines if line["event"] == "checkpoint"}
+    resume = ["--run-dir=run", "--resume-from=latest"]
+
+    older = lab.run(*resume, "--expect-manifest", kept["checkpoint-5"], status=2)
+    forge_record(lab.folder / "run/checkpoints/checkpoint-10", tokens=1)
+    forged = lab.run(*resume, "--expect-manifest", kept["checkpoint-10"], status=2)
+
+    for output in (older, forged):
+        assert re.search("checkpoint-10: its manifest has the digest [0-9a-f]{64}, and --expect-man", output)
+        assert "Name the one that is meant with --resume-from" in output
+    assert lab.status("run")["reason"] == "no_usable_checkpoint"
+    named = ["--resume-from=run/checkpoints/checkpoint-5", "--expect-manifest", kept["checkpoint-5"].upper()]
+    lab.run(*named)
+    assert lab.status("run")["state"] == "finished"
+
+
+@pytest.mark.e2e
+def test_a_digest_without_a_checkpoint_to_hold_to_it_is_refused(lab):
+    alone = lab.run("--run-dir=run", "--expect-manifest", "0" * 64, status=2)
+    nothing = lab.run("--run-dir=run", "--resume-from=latest", "--expect-manifest", "0" * 64, status=2)
+
+    assert "--resume-from is not given. Add --resume-from latest" in alone
+    assert "there is no checkpoint. Restore it from a copy" in nothing
