@@ -207,7 +207,7 @@ def _holds_nothing_else(aside: Path, checkpoint: Checkpoint) -> bool:
 
 def _remove(folder: Path) -> threading.Thread | None:
     """Remove what no longer counts; what is large is removed beside training."""
-    with suppress(OSError):  # what cannot be listed is removed as far as it goes
+    with suppress(OSError, RuntimeError):  # what cannot be listed, or has no thread, goes as far as it can
         if sum(path.lstat().st_size for path in folder.rglob("*")) >= _LARGE_BYTES:
             options = {"ignore_errors": True}
             thread = threading.Thread(
