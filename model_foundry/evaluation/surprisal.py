@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from model_foundry.digests import file_sha256
 from model_foundry.errors import DataError
 from model_foundry.evaluation import Evaluator, Measure, Outcome, Subject, Suite, Table
 from model_foundry.evaluation._stimuli import Stimuli, read_stimuli
@@ -15,7 +16,6 @@ from model_foundry.evaluation._surprisal import measure
 from model_foundry.evaluation._surprisal_table import Unit, table_of
 from model_foundry.evaluation.scoring import Scorer
 from model_foundry.evaluation.scoring.choice import Begin, Method, build_scorer, chosen_method, first_id
-from model_foundry.manifest import file_sha256
 
 _SENTENCES_A_PART = 128
 

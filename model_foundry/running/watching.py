@@ -36,8 +36,8 @@ def watched(watchdog: Watchdog, trainer: Trainer) -> Iterator[None]:
     """Watch what is done in this context.
 
     Raises:
-        ResourceError: ``peer_lost``, naming the rank, where it fails because another process is gone; ``hang``
-            where that one ended itself because it stood still.
+        ResourceError: ``peer_lost``, naming the rank, where it fails because another process is gone;
+            ``hang`` where that one ended itself because it stood still.
     """
     watchdog.start()
     try:
