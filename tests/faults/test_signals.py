@@ -153,13 +153,13 @@ def test_a_second_signal_ends_at_once_and_the_next_start_removes_what_was_half_w
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_a_file_stop_saves_and_stops_once(lab, straight, processes):
-    children = lab.begin("--run-dir=run", processes=processes, failpoint="update.7=sleep:1")
-    wait_for_update(lab, "run", 6)
+    children = lab.begin("--run-dir=run", processes=processes, failpoint="update.8=sleep:2")
+    wait_for_update(lab, "run", 7)  # nothing is measured or saved between 7 and 8, where it would stop, too
     (lab.folder / "run" / "control" / "stop").touch()
     status, output = lab.wait(children)
 
     assert status == 75, output
-    assert "stopped by control/stop after update 7" in output
+    assert "stopped by control/stop after update 8" in output
     lab.run("--run-dir=run", "--resume-from=latest", processes=processes)
     straight.must_equal(lab, "run", processes=processes)
 
