@@ -6,10 +6,16 @@ from pathlib import Path
 
 from model_foundry.errors import DataError
 from model_foundry.evaluation import Evaluator, Subject, Suite
+from model_foundry.parts import find_part
 
 
 class Perplexity(Evaluator):
     """Loss over the whole held-out text, in the windows and document mode of the training."""
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Evaluator:
+        """Return the settings that ``--suite perplexity:FILES`` means: the text of files, not the run's."""
+        return find_part(Evaluator, "text_perplexity").model_validate({"path": argument})
 
     def open(self, subject: Subject, folders: list[Path]) -> Suite:
         """Return the windows of the held-out text.
