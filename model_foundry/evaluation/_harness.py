@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from model_foundry.digests import file_sha256
 from model_foundry.errors import DataError
 from model_foundry.evaluation import Measure, Outcome, Subject, Suite, Table
-from model_foundry.manifest import file_sha256, json_sha256
+from model_foundry.manifest import json_sha256
 
 COLUMNS = ("task", "document", "metric", "value", "error", "responses")
 """A row for each metric of an item; one without a document is the task's own figure, with its error."""

@@ -15,7 +15,8 @@ class Perplexity(Evaluator):
     @classmethod
     def from_argument(cls, argument: str) -> Evaluator:
         """Return the settings that ``--suite perplexity:FILES`` means: the text of files, not the run's."""
-        return find_part(Evaluator, "text_perplexity").model_validate({"path": argument})
+        part = find_part(Evaluator, "text_perplexity")  # type: ignore[type-abstract]
+        return part.model_validate({"path": argument})
 
     def open(self, subject: Subject, folders: list[Path]) -> Suite:
         """Return the windows of the held-out text.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from model_foundry.corpus.encoder import TextEncoder
+from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError
 from model_foundry.evaluation import Evaluator, Subject, Suite, joined
-from model_foundry.manifest import file_sha256
 from model_foundry.running.evaluation_files import (
     EvaluationFiles,
     PartFiles,

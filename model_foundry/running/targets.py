@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError, RecipeError
-from model_foundry.manifest import ManifestError, file_sha256, json_sha256
+from model_foundry.manifest import ManifestError, json_sha256
 from model_foundry.running.evaluation_files import UNTRAINED, Point
 from model_foundry.training.checkpoint_files import (
     TRAINER_STATE,
