@@ -229,7 +229,7 @@ def open_exposure(path: Path, *, allow_custom_code: bool = False) -> Exposure:
     """
     config, corpus = reopen_run(path, allow_custom_code=allow_custom_code)
     run = RunDirectory(path)
-    plan = _read_plan(run / "plan.json")
+    plan = read_plan(run / "plan.json")
     encoder = TextEncoder(run.tokenizer)
     windows = open_windows(config, corpus, encoder)
     return Exposure(run, plan, _course(run, config, windows, plan), encoder, corpus)
@@ -261,7 +261,8 @@ def _passed_over(run: RunDirectory) -> tuple[int, ...]:
     return ()
 
 
-def _read_plan(path: Path) -> RunPlan:
+def read_plan(path: Path) -> RunPlan:
+    """Return the plan that a run wrote down."""
     content = json.loads(path.read_text(encoding="utf-8"))
     content["corpus"] = CorpusFacts(**content["corpus"])
     content["model"] = ModelFacts(**content["model"])
