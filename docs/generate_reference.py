@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from model_foundry.averaging import Averaging
 from model_foundry.config import schema
 from model_foundry.config.check import NOT_YET
 from model_foundry.corpus import Validation
@@ -59,6 +60,7 @@ KINDS = {
     "str": "text",
     "bool": "true or false",
     "NotNegative": "number from 0",
+    "Shape": "`linear`, `1-sqrt`, `cosine` or `exponential`",
     "Name": "name",
     "Pattern": "path or pattern",
     "Beta": "number from 0, below 1",
@@ -74,6 +76,7 @@ PARTS: list[tuple[str, type[Part]]] = [
     ("objective", Objective),
     ("optimizer", Optimizer),
     ("schedule", Schedule),
+    ("averaging", Averaging),
     ("checkpoints.schedule", Milestone),
     ("evaluation", Evaluator),
     ("tracking", Tracker),
@@ -91,7 +94,7 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("logging", schema.Logging),
 ]
 TOP_ORDER = ["corpus", "tokenizer", "data", "model", "initialization", "objective", "optimizer", "schedule"]
-TOP_ORDER += ["training", "checkpoints", "evaluation", "samples", "logging", "tracking", "seeds"]
+TOP_ORDER += ["averaging", "training", "checkpoints", "evaluation", "samples", "logging", "tracking", "seeds"]
 
 
 def reference() -> str:

@@ -33,6 +33,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.objective": 3,
     "model_foundry.optim": 3,
     "model_foundry.schedule": 3,
+    "model_foundry.averaging": 3,
     "model_foundry.milestone": 3,
     "model_foundry.evaluation": 3,
     "model_foundry.tracking": 3,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveInt
 from pydantic_core import PydanticCustomError
 
+from model_foundry.averaging import Averaging
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Validation
@@ -260,6 +261,7 @@ class ExperimentConfig(Settings):
     objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))
     optimizer: PartOf[Optimizer] = Field(default_factory=_default(Optimizer, "adamw", learning_rate=1e-3))
     schedule: PartOf[Schedule] = Field(default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%"))
+    averaging: PartOf[Averaging] | None = None
     training: Training
     checkpoints: Checkpoints = Checkpoints()
     evaluation: list[PartOf[Evaluator]] = Field(default_factory=lambda: [_default(Evaluator, "perplexity")()])

@@ -70,6 +70,8 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
         require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
     plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
     optimizer = config.optimizer.build(model)
+    if config.averaging is not None:
+        optimizer = config.averaging.around(optimizer)
     return Built(model, optimizer, plan, build_course(config, data.windows, plan, folders))
 
 
