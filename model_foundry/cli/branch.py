@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.training.checkpoint_files import Checkpoint
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -47,28 +51,13 @@ def add_to(app: typer.Typer) -> None:
         """
         import shlex
 
-        from pydantic_core import PydanticCustomError
+        from model_foundry.running.branching import make_branch, train_arguments
 
-        from model_foundry.errors import RecipeError
-        from model_foundry.running import branching
-        from model_foundry.units import Duration, read_fraction
-
-        try:
-            asked, least = Duration.parse(decay), read_fraction(floor)
-        except PydanticCustomError as error:
-            raise RecipeError(f"--decay {decay} --floor {floor}: {error}.") from error
-        found = branching.find_trunk(trunk)
-        length = branching.decay_updates(found, asked)
-        config = branching.branch_recipe(
-            found,
-            length,
-            shape=shape,
-            floor=least,
-            overrides=overrides or [],
-            allow_custom_code=allow_custom_code,
+        found, length, config = _asked(
+            trunk, decay, shape, floor, overrides or [], allow_custom_code=allow_custom_code
         )
-        run = branching.make_branch(found, length, config, run_dir or Path("runs") / config.run_name)
-        arguments = branching.train_arguments(found, run, allow_custom_code=allow_custom_code)
+        run = make_branch(found, length, config, run_dir or Path("runs") / config.run_name)
+        arguments = train_arguments(found, run, allow_custom_code=allow_custom_code)
         typer.echo(
             f"{run.path}: a branch of {found.path}, falling over {length} updates to {found.updates + length}"
         )
@@ -78,3 +67,25 @@ def add_to(app: typer.Typer) -> None:
         from model_foundry.train import main
 
         main(arguments, program="model-foundry branch")
+
+
+def _asked(
+    trunk: str, decay: str, shape: str, floor: str, overrides: list[str], *, allow_custom_code: bool
+) -> tuple[Checkpoint, int, ExperimentConfig]:
+    """Return checkpoint, length of the fall and recipe of the branch that the command line describes."""
+    from pydantic_core import PydanticCustomError
+
+    from model_foundry.errors import RecipeError
+    from model_foundry.running.branching import branch_recipe, decay_updates, find_trunk
+    from model_foundry.units import Duration, read_fraction
+
+    try:
+        asked, least = Duration.parse(decay), read_fraction(floor)
+    except PydanticCustomError as error:
+        raise RecipeError(f"--decay {decay} --floor {floor}: {error}.") from error
+    found = find_trunk(trunk)
+    length = decay_updates(found, asked)
+    config = branch_recipe(
+        found, length, shape=shape, floor=least, overrides=overrides, allow_custom_code=allow_custom_code
+    )
+    return found, length, config
