@@ -36,7 +36,14 @@ def page() -> str:
     """Return the whole page."""
     rows = preset_table()
     notes = [f"- `{row['preset']}`: {row['note']}." for row in rows if row["note"]]
-    return HEAD + _table(rows) + "\n**What differs from the publication:**\n\n" + "\n".join(notes) + "\n" + DIRECTIONS
+    return (
+        HEAD
+        + _table(rows)
+        + "\n**What differs from the publication:**\n\n"
+        + "\n".join(notes)
+        + "\n"
+        + DIRECTIONS
+    )
 
 
 def _table(rows: list[PresetRow]) -> str:

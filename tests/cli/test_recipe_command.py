@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model_foundry.cli import app
+from model_foundry.cli.recipe import _COLUMNS
 from model_foundry.config.load import built_in_recipes
 from model_foundry.model.presets import all_presets
 
@@ -27,10 +28,10 @@ def output_of(*arguments: str) -> str:
 def test_every_recipe_that_ships_is_listed_with_its_first_sentence():
     recipes = json.loads(output_of("--json"))["recipes"]
 
-    assert [recipe["recipe"] for recipe in recipes] == built_in_recipes()
+    assert [recipe["recipe"] for recipe in recipes] == list(built_in_recipes())
     assert all(10 < len(recipe["description"]) < 300 for recipe in recipes)
     lines = output_of().splitlines()
-    assert [line.split()[0] for line in lines] == built_in_recipes()
+    assert [line.split()[0] for line in lines] == list(built_in_recipes())
     assert lines[0].endswith(recipes[0]["description"])
 
 
@@ -48,7 +49,7 @@ def test_every_preset_is_listed_with_its_number_of_parameters():
 def test_the_table_of_presets_is_read_by_people():
     [head, *lines] = output_of("--presets").splitlines()
 
-    assert head.split() == "preset type parameters active vocabulary context initialization".split()
+    assert head.split() == list(_COLUMNS)
     gpt2 = next(line for line in lines if line.startswith("gpt2-124m "))
     assert gpt2.split() == ["gpt2-124m", "gpt2", "124,439,808", "50,257", "1,024", "gpt2"]
     assert len(lines) == len(all_presets())
@@ -77,6 +78,8 @@ def test_looking_at_recipes_does_not_wait_for_torch(arguments: list[str]):
         "assert 'torch' not in sys.modules",
     )
 
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ class PresetRow(TypedDict):
 
 
 def preset_table() -> list[PresetRow]:
-    """Return a row for every preset, in the order of their files; takes seconds, and no memory for weights."""
+    """Return a row for every preset, in the order of their files; takes seconds, no memory for weights."""
     return [_row(preset) for preset in all_presets().values()]
 
 
