@@ -27,6 +27,7 @@ from model_foundry.evaluation import Evaluator
 from model_foundry.milestone import Milestone
 from model_foundry.model import Architecture
 from model_foundry.model.initialization import Initialization
+from model_foundry.model.scaling import Scaling
 from model_foundry.objective import Objective
 from model_foundry.optim import Optimizer
 from model_foundry.parts import Part, Settings, find_part, known_parts
@@ -73,6 +74,7 @@ PARTS: list[tuple[str, type[Part]]] = [
     ("tokenizer", Tokenizer),
     ("model", Architecture),
     ("initialization", Initialization),
+    ("scaling", Scaling),
     ("objective", Objective),
     ("optimizer", Optimizer),
     ("schedule", Schedule),
@@ -93,8 +95,9 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("samples", schema.Samples),
     ("logging", schema.Logging),
 ]
-TOP_ORDER = ["corpus", "tokenizer", "data", "model", "initialization", "objective", "optimizer", "schedule"]
-TOP_ORDER += ["averaging", "training", "checkpoints", "evaluation", "samples", "logging", "tracking", "seeds"]
+TOP_ORDER = ["corpus", "tokenizer", "data", "model", "initialization", "scaling", "objective", "optimizer"]
+TOP_ORDER += ["schedule", "averaging", "training", "checkpoints", "evaluation", "samples", "logging", "tracking"]
+TOP_ORDER += ["seeds"]
 
 
 def reference() -> str:

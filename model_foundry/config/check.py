@@ -79,6 +79,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "evaluation"}, _held_out),
         ({"evaluation"}, _labels),
         ({"model", "objective"}, _direction),
+        ({"scaling", "initialization", "optimizer"}, _scaling),
     ]
     return [
         finding
@@ -119,6 +120,25 @@ def _direction(config: ExperimentConfig) -> Iterator[Finding]:
             f"found {objective.part_name()}, which trains {' or '.join(sorted(objective.directions))} "
             f"models, and model {model.part_name()} is {model.direction}",
             (("model",),),
+        )
+
+
+def _scaling(config: ExperimentConfig) -> Iterator[Finding]:
+    if config.scaling is None:
+        return
+    initialization, optimizer = config.initialization.part_name(), config.optimizer.part_name()
+    if config.initialization.depends_on_width:
+        yield Finding(
+            ("initialization",),
+            f"found {initialization}, which follows the width by itself, expected gpt2, truncated_normal or "
+            "zero_residual beside scaling: what the width does is settled there",
+            (("scaling",),),
+        )
+    if optimizer != "adamw":
+        yield Finding(
+            ("optimizer", "type"),
+            f"found {optimizer}, expected adamw beside scaling, whose learning rates are derived for Adam",
+            (("scaling",),),
         )
 
 

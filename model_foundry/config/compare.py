@@ -23,6 +23,7 @@ _IDENTITY = (
     "seeds",
     "data",
     "initialization",
+    "scaling",
     "objective",
     "training.batch_size",
 )

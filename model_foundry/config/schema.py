@@ -23,6 +23,7 @@ from model_foundry.evaluation import Evaluator
 from model_foundry.milestone import Milestone
 from model_foundry.model import Architecture
 from model_foundry.model.initialization import Initialization
+from model_foundry.model.scaling import Scaling
 from model_foundry.objective import Objective
 from model_foundry.optim import Optimizer
 from model_foundry.parts import Part, PartOf, Settings, find_part
@@ -258,6 +259,7 @@ class ExperimentConfig(Settings):
     data: Data = Data()
     model: PartOf[Architecture]
     initialization: PartOf[Initialization] = Field(default_factory=_initialization_of_the_model)
+    scaling: PartOf[Scaling] | None = None
     objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))
     optimizer: PartOf[Optimizer] = Field(default_factory=_default(Optimizer, "adamw", learning_rate=1e-3))
     schedule: PartOf[Schedule] = Field(default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from model_foundry.data.windows import Windows
 from model_foundry.failpoints import reach
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
+from model_foundry.model.scaling import Factors
 from model_foundry.running.courses import build_course, corpus_facts, open_windows
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
@@ -65,11 +66,12 @@ def prepare_data(
 
 def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
     """Return the initialised model, its optimizer, the run's numbers, and which window stands where."""
-    model = _build_model(config, data.encoder)
+    model, factors = _build_model(config, data.encoder)
     if config.data.documents == "isolate":
         require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
     plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
-    optimizer = config.optimizer.build(model)
+    rates = {name: factor.learning_rate for name, factor in factors.items()}
+    optimizer = config.optimizer.build(model, rates)
     if config.averaging is not None:
         optimizer = config.averaging.around(optimizer)
     return Built(model, optimizer, plan, build_course(config, data.windows, plan, folders))
@@ -99,14 +101,20 @@ def _prepare(
     )
 
 
-def _build_model(config: ExperimentConfig, encoder: TextEncoder) -> PreTrainedModel:
+def _build_model(
+    config: ExperimentConfig, encoder: TextEncoder
+) -> tuple[PreTrainedModel, Mapping[str, Factors]]:
     vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
     model = config.model.build(vocabulary, config.data.context)
     generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
-    config.initialization.initialize(model, generator)
+    factors = config.scaling.factors(model) if config.scaling else {}
+    initial = {name: factor.initial for name, factor in factors.items()}
+    config.initialization.initialize(model, generator, initial)
+    if config.scaling:
+        config.scaling.require_effect(model)
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
-    return model
+    return model, factors
 
 
 def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
