@@ -1,7 +1,7 @@
 """The coordinate check: how large activations are after a few updates, at several widths.
 
-Yang et al. 2022 (arXiv 2203.03466, appendix D.1). Under a parametrization that keeps its promise they do not grow
-with the width at any update; under the plain one, at one learning rate, they do.
+Yang et al. 2022 (arXiv 2203.03466, appendix D.1). Under a parametrization that keeps its promise they do not
+grow with the width at any update; under the plain one, at one learning rate, they do.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from model_foundry.config.check import check_config
-from model_foundry.data.loader import UpdateSampler, build_loader
+from model_foundry.data.loader import UpdateSampler, build_loader, rounds
 from model_foundry.errors import RecipeError
 from model_foundry.model._kinds import tensors_of
 from model_foundry.model.scaling import Scaling
-from model_foundry.model.scaling._widths import at_width, width_of
+from model_foundry.model.scaling._widths import at_width
+from model_foundry.objective import IGNORED
 from model_foundry.parts import find_part
-from model_foundry.running.building import Data, build_model_and_plan
+from model_foundry.running.building import Built, Data, build_model_and_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +36,7 @@ PLACES = ("embedding", "attention", "feed_forward", "logits")
 STEEPEST = 0.3
 """Slope of log RMS over log width, up or down, up to which an activation is called flat in the width."""
 LOGITS_BEGIN_AT = -0.5
-"""Slope of muP's logits before the first update, which they leave as the model learns ."""
+"""Slope of muP's logits before the first update; they become flat as the model learns."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class CoordinateCheck:
 
     trials: list[Trial]
 
+    @property
+    def parametrizations(self) -> list[str]:
+        """Their names: the plain one, then the recipe's."""
+        return list(dict.fromkeys(trial.parametrization for trial in self.trials))
+
     def slopes(self, parametrization: str) -> dict[str, float]:
         """Return, for each place, the slope of log RMS over log width, in the mean over all updates."""
         trials = [trial for trial in self.trials if trial.parametrization == parametrization]
@@ -62,7 +68,7 @@ class CoordinateCheck:
         return {place: float(np.polyfit(widths, logs[place], 1)[0]) for place in PLACES}
 
     def is_flat(self, parametrization: str) -> bool:
-        """Whether nothing grows or vanishes with the width; logits may still be on the way from their start."""
+        """Whether nothing grows or vanishes with the width; logits may be on the way from their start."""
         slopes = self.slopes(parametrization)
         least = {place: -STEEPEST for place in PLACES} | {"logits": LOGITS_BEGIN_AT - STEEPEST}
         return all(least[place] <= slopes[place] <= STEEPEST for place in PLACES)
@@ -111,35 +117,45 @@ def _trial(
     plan, model, optimizer = built.plan, built.model, built.optimizer
     if plan.updates < updates:
         raise RecipeError(f"--updates: {updates}, and the recipe trains only {plan.updates}. Give fewer.")
-    sampler = UpdateSampler(
-        built.course, start=0, stop=updates, micro_batch_size=plan.micro_batch_size, processes=1
-    )
-    batches = iter(build_loader(built.course, sampler, workers=0, seed=config.seed_of("data")))
+    updates_to_come = _batches(config, built, updates)
     torch.manual_seed(config.seed_of("dropout"))
     for group in optimizer.param_groups:
         group["lr"] = config.optimizer.learning_rate * group.get("lr_scale", 1.0)
-    rms: dict[str, list[float]] = {place: [] for place in PLACES}
-    probe: Batch | None = None
-    for update in range(updates + 1):
-        if update < updates:
-            rounds = -(-len(built.course.span(update)) // plan.micro_batch_size)
-            group_batches = [next(batches) for _ in range(rounds)]
-        probe = probe or group_batches[0]
-        found = _activations(model, probe)
-        for place in PLACES:
-            rms[place].append(_rms(found[place]))
-        if update < updates:
-            _train(config, model, optimizer, group_batches)
-    return Trial(name, width, rms)
+    probe = updates_to_come[0][0]
+    found = [_activations(model, probe)]
+    for batches in updates_to_come:
+        _train(config, model, optimizer, batches)
+        found.append(_activations(model, probe))
+    return Trial(name, width, {place: [rms[place] for rms in found] for place in PLACES})
 
 
-def _train(config: Any, model: Any, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> None:
-    sums = [config.objective.loss(model, batch) for batch in batches]
-    count = sum(int((batch["targets_BT"] >= 0).sum()) for batch in batches)
-    for loss in sums:
-        (loss.total / count).backward()
+def _batches(config: ExperimentConfig, built: Built, updates: int) -> list[list[Batch]]:
+    """Return the micro-batches of the first updates."""
+    size = built.plan.micro_batch_size
+    sampler = UpdateSampler(built.course, start=0, stop=updates, micro_batch_size=size, processes=1)
+    loader = iter(build_loader(built.course, sampler, workers=0, seed=config.seed_of("data")))
+    spans = [len(built.course.span(update)) for update in range(updates)]
+    return [[next(loader) for _ in range(rounds(span, size, 1))] for span in spans]
+
+
+def _train(
+    config: ExperimentConfig, model: PreTrainedModel, optimizer: torch.optim.Optimizer, batches: list[Batch]
+) -> None:
+    targets = sum(int((batch["targets_BT"] != IGNORED).sum()) for batch in batches)
+    for batch in batches:
+        (config.objective.loss(model, batch).total / targets).backward()
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
+
+
+def _activations(model: PreTrainedModel, batch: Batch) -> dict[str, float]:
+    """Return the root mean square at each place, dropout switched off."""
+    found: dict[str, list[torch.Tensor]] = {place: [] for place in PLACES}
+    model.train(False)
+    with torch.no_grad(), _watching(model, found):
+        found["logits"].append(model(input_ids=batch["ids_BT"]).logits)
+    model.train(True)
+    return {place: _rms(values) for place, values in found.items()}
 
 
 def _rms(values: list[torch.Tensor]) -> float:
@@ -147,23 +163,15 @@ def _rms(values: list[torch.Tensor]) -> float:
     return math.sqrt(squares / sum(value.numel() for value in values))
 
 
-def _activations(model: PreTrainedModel, batch: Batch) -> dict[str, list[torch.Tensor]]:
-    found: dict[str, list[torch.Tensor]] = {place: [] for place in PLACES}
-    model.train(False)
-    with torch.no_grad(), _watching(model, found):
-        found["logits"].append(model(input_ids=batch["ids_BT"], use_cache=False).logits)
-    model.train(True)
-    return found
-
-
 @contextmanager
 def _watching(model: PreTrainedModel, found: dict[str, list[torch.Tensor]]) -> Iterator[None]:
+    """Collect what the embedding and the last layer of each branch put out."""
     places = {model.get_input_embeddings(): "embedding"}
     for tensor in tensors_of(model):
         if tensor.kind == "residual":
             places[tensor.owner] = "feed_forward" if tensor.in_feed_forward else "attention"
 
-    def note(place: str) -> Callable[..., None]:
+    def note(place: str) -> Callable[[object, object, torch.Tensor], None]:
         return lambda _module, _inputs, output: found[place].append(output.detach())
 
     handles = [module.register_forward_hook(note(place)) for module, place in places.items()]
