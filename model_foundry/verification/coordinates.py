@@ -98,7 +98,8 @@ def check_coordinates(
     Raises:
         RecipeError: When the model cannot be had at a width, or has no muP.
     """
-    scaling = config.scaling or find_part(Scaling, "mup").model_validate({"base_width": widths[0]})
+    mup = find_part(Scaling, "mup")  # type: ignore[type-abstract]
+    scaling = config.scaling or mup.model_validate({"base_width": widths[0]})
     trials = []
     for name, chosen in (("standard", None), (scaling.part_name(), scaling)):
         for width in widths:
@@ -143,7 +144,8 @@ def _train(
 ) -> None:
     targets = sum(int((batch["targets_BT"] != IGNORED).sum()) for batch in batches)
     for batch in batches:
-        (config.objective.loss(model, batch).total / targets).backward()
+        loss = config.objective.loss(model, batch).total / targets
+        loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad()
 
