@@ -96,7 +96,16 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("logging", schema.Logging),
 ]
 TOP_ORDER = ["corpus", "tokenizer", "data", "model", "initialization", "scaling", "objective", "optimizer"]
-TOP_ORDER += ["schedule", "averaging", "training", "checkpoints", "evaluation", "samples", "logging", "tracking"]
+TOP_ORDER += [
+    "schedule",
+    "averaging",
+    "training",
+    "checkpoints",
+    "evaluation",
+    "samples",
+    "logging",
+    "tracking",
+]
 TOP_ORDER += ["seeds"]
 
 

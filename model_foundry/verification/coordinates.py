@@ -105,7 +105,7 @@ def check_coordinates(
         for width in widths:
             say(f"{name}, width {width}: {updates} updates ...")
             model = at_width(config.model, width)
-            copy = config.model_copy(update={"model": model, "scaling": chosen})
+            copy = config.model_copy(update={"model": model, "scaling": chosen, "averaging": None})
             check_config(copy)
             trials.append(_trial(copy, data, folders, name, width, updates))
     return CoordinateCheck(trials)
