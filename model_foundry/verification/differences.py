@@ -37,7 +37,7 @@ _CLOCK = (
     "data_position",
 )
 _EXPOSURE = ("tokens", "words", "bytes", "documents")
-_OF_THE_MACHINE = re.compile(r"seconds|per_second|memory|mfu|utili[sz]ation")
+_OF_THE_MACHINE = re.compile(r"^time$|seconds|per_second|memory|mfu|utili[sz]ation")
 
 
 @dataclass(frozen=True)

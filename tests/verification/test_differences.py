@@ -98,8 +98,8 @@ def said(tmp_path: Path, then: list[dict[str, float]], now: list[dict[str, float
 
 
 def test_what_depends_on_the_machine_is_not_compared(tmp_path: Path):
-    then = [update(3, tokens_per_second=10.0, peak_memory_bytes=5, evaluation_seconds=1.0, mfu=0.3)]
-    now = [update(3, tokens_per_second=11.0, peak_memory_bytes=6, evaluation_seconds=2.0, mfu=0.4)]
+    then = [update(3, tokens_per_second=10.0, peak_memory_bytes=5, evaluation_seconds=1.0, mfu=0.3, time=1.5)]
+    now = [update(3, tokens_per_second=11.0, peak_memory_bytes=6, evaluation_seconds=2.0, mfu=0.4, time=2.5)]
 
     assert said(tmp_path, then, now) == []
 
