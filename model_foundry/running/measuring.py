@@ -148,7 +148,7 @@ class Measuring:
                 stop_id=encoder.eos_id,
                 vocabulary=encoder.vocab_size,
             )
-            text = encoder.decode(ids)
+            text = encoder.decode_after(prompt_ids, ids)
             yield {"update": state.updates, "tokens": state.tokens, "prompt": prompt, "text": text}
 
     def last_lines(self) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from model_foundry.corpus import _words
 from model_foundry.corpus import encoder as encoder_module
@@ -310,3 +310,35 @@ def test_a_tokenizer_that_is_not_known_to_be_safe_gets_whole_texts(encoders: dic
 def test_a_text_without_a_place_to_cut_stays_whole():
     for text in ("a" * 100_000, "a\t" * 100_000, "a \t" * 100_000, "a\r" * 100_000):
         assert list(cut_between_words(text)) == [text]
+
+
+@pytest.fixture
+def metaspace(tmp_path: Path) -> TextEncoder:
+    """A tokenizer like Llama's: it begins texts with <s>, and drops the first space of what it decodes."""
+    pieces = ["<unk>", "<s>", "</s>", "\u2581the", "\u2581cat", "s", "\u2581"]
+    pipeline = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
+    pipeline.pre_tokenizer = pre_tokenizers.Metaspace()
+    pipeline.decoder = decoders.Metaspace()
+    pipeline.add_special_tokens(["<s>", "</s>"])
+    pipeline.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    write_folder(tmp_path, pipeline, {"bos_token": "<s>", "eos_token": "</s>"})
+    return TextEncoder(tmp_path)
+
+
+def test_a_prompt_begins_with_what_the_tokenizer_puts_before_a_text_and_does_not_end(metaspace, encoders):
+    plain = next(iter(encoders.values()))
+
+    assert metaspace.encode_prompt("the cats") == [1, 3, 4, 5]
+    assert metaspace.encode_prompt("") == [1]
+    assert plain.encode_prompt("The cat") == plain.encode_batch(["The cat"])[0].tolist()
+    assert plain.encode_prompt("") == [plain.eos_id]
+
+
+def test_a_continuation_keeps_the_space_that_a_tokenizer_drops_at_the_beginning(metaspace):
+    before, ids = [3], [4, 5]
+
+    assert metaspace.decode(ids) == "cats"
+    assert metaspace.decode_after(before, ids) == " cats"
+    assert metaspace.decode_after([], ids) == "cats"
