@@ -17,6 +17,7 @@ from model_foundry.evaluation._likelihood import SUMS, by_source, merged
 from model_foundry.objective import IGNORED
 
 if TYPE_CHECKING:
+    from model_foundry.evaluation.scoring import Scorer
     from model_foundry.objective import Batch
 
 _TOKENS_A_BATCH = 8192
@@ -92,7 +93,8 @@ def _by_document(
 
 
 def _nats(subject: Subject, batch: Batch) -> npt.NDArray[np.float64]:
-    assert isinstance(subject.model, torch.nn.Module)
+    if not isinstance(subject.model, torch.nn.Module):
+        return _nats_by_scorer(subject.model, batch)
     arguments = {"input_ids": batch["ids_BT"].to(subject.device), "use_cache": False}
     if "positions_BT" in batch:
         arguments["position_ids"] = batch["positions_BT"].to(subject.device)
@@ -103,4 +105,19 @@ def _nats(subject: Subject, batch: Batch) -> npt.NDArray[np.float64]:
             logits_NV, targets_BT.flatten().to(subject.device), ignore_index=IGNORED, reduction="none"
         )
     nats_BT: npt.NDArray[np.float64] = nats_N.double().cpu().numpy().reshape(targets_BT.shape)
+    return nats_BT
+
+
+def _nats_by_scorer(scorer: Scorer, batch: Batch) -> npt.NDArray[np.float64]:
+    """Return the nats of targets by a model that is a scorer itself, such as an n-gram model."""
+    ids_BT, targets_BT = batch["ids_BT"].numpy(), batch["targets_BT"].numpy()
+    nats_BT = np.zeros(targets_BT.shape)
+    # A row's tokens are its inputs up to the last target, and that target.
+    lengths = [int(np.flatnonzero(targets_T != IGNORED).max(initial=-1)) + 1 for targets_T in targets_BT]
+    rows = [
+        [*ids_T[:length].tolist(), int(targets_T[length - 1])] if length else []
+        for ids_T, targets_T, length in zip(ids_BT, targets_BT, lengths, strict=True)
+    ]
+    for row, (scored, length) in enumerate(zip(scorer.score(rows, first=None), lengths, strict=True)):
+        nats_BT[row, :length] = -scored.log_probabilities_T[1:]
     return nats_BT

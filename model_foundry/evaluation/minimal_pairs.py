@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -34,6 +35,9 @@ class MinimalPairs(Evaluator):
     begin: Begin = "auto"
     """What stands before a text: bos, eos, none; auto: BOS, CLS or EOS, the first that the tokenizer has."""
 
+    prefix: str = ""
+    """Put before every text and scored with it; lm-evaluation-harness puts a space there."""
+
     ties: Literal["wrong", "half", "right"] = "wrong"
     """What equal scores count: 0 (as BLiMP does), a half, or 1 (as lm-evaluation-harness does)."""
 
@@ -60,6 +64,10 @@ class MinimalPairs(Evaluator):
         from model_foundry.evaluation._reading import read_items
 
         items, digest = read_items(self.path, self.format, self.fields, self.limit, folders)
+        if self.prefix:
+            items = [
+                replace(item, texts=tuple(text.after(self.prefix) for text in item.texts)) for item in items
+            ]
         return PairSuite(
             items,
             subject,

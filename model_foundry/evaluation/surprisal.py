@@ -49,6 +49,11 @@ class Surprisal(Evaluator):
     joiner: str = " "
     """What stands between regions that come from columns or rows of their own."""
 
+    @classmethod
+    def from_argument(cls, argument: str) -> Surprisal:
+        """Return the settings that ``--suite surprisal:FILE`` means."""
+        return cls(path=argument)
+
     def open(self, subject: Subject, folders: list[Path]) -> Suite:
         """Read the sentences.
 

@@ -120,7 +120,8 @@ def _folders(run: Path) -> list[Path]:
 
 def _positions(targets: Targets) -> int:
     """Return the context of a model without a run: its positions."""
-    config = json.loads((targets.chosen[0].path / "config.json").read_text(encoding="utf-8"))
+    path = targets.chosen[0].path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # an n-gram has no limit
     for name in ("max_position_embeddings", "n_positions"):
         if isinstance(config.get(name), int):
             return int(config[name])

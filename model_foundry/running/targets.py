@@ -12,6 +12,7 @@ from typing import Any
 from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError, RecipeError
 from model_foundry.manifest import ManifestError, json_sha256
+from model_foundry.model.ngram.folder import DESCRIPTION
 from model_foundry.running.evaluation_files import UNTRAINED, Point
 from model_foundry.training.checkpoint_files import (
     TRAINER_STATE,
@@ -38,10 +39,9 @@ class Target:
             files = read_checkpoint_manifest(self.path)["files"]
             return json_sha256({name: files[name]["sha256"] for name in (WEIGHTS, _CONFIG)})
         except (ManifestError, KeyError, OSError):
-            found = sorted(
-                [*self.path.glob("*.safetensors"), *self.path.glob("*.npz"), *self.path.glob("*.npy")]
-            )
-            return json_sha256({path.name: file_sha256(path) for path in [*found, self.path / _CONFIG]})
+            named = [self.path / name for name in (_CONFIG, DESCRIPTION)]
+            found = [*sorted(self.path.glob("*.safetensors")), *(path for path in named if path.is_file())]
+            return json_sha256({path.name: file_sha256(path) for path in found})
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def find_targets(path: Path, which: str) -> Targets:
         CheckpointError: When there is none.
         RecipeError: When ``which`` is none of all, last, every:N and a list of updates.
     """
+    if (path / DESCRIPTION).is_file():
+        return _ngram(path)
     if (path / _CONFIG).is_file():
         run = path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None
         is_of_run = (
@@ -75,9 +77,20 @@ def find_targets(path: Path, which: str) -> Targets:
     found = [_checkpoint(one) for one in reversed(published(path / "checkpoints"))]
     if not found:
         raise CheckpointError(
-            f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them."
+            f"{path}: neither a run with checkpoints nor a folder with config.json or {DESCRIPTION}. "
+            "Name one of them."
         )
     return Targets(_with_untrained(_choose(found, which), path), path, path / "evaluations")
+
+
+def _ngram(path: Path) -> Targets:
+    """Return an n-gram model; one that lies in a run's ``ngram/`` stands in the run's own tables."""
+    folder = path.resolve()
+    target = Target(path, Point(f"ngram-{folder.name}"))
+    run = folder.parent.parent
+    if folder.parent.name == "ngram" and (run / "recipe.resolved.yaml").is_file():
+        return Targets([target], run, run / "evaluations")
+    return Targets([target], None, Path("evaluations") / folder.name)
 
 
 def _choose(found: list[Target], which: str) -> list[Target]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -95,3 +96,27 @@ def test_what_it_cannot_do_it_says(finished_run: Lab, monkeypatch, arguments, er
 
     with pytest.raises(error, match=message):
         call(*arguments)
+
+
+def test_it_is_evaluated_beside_the_checkpoints_of_its_run(finished_run: Lab, tmp_path, monkeypatch):
+    run = shutil.copytree(finished_run.folder / "runs/tiny", tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("good\tbad\nba bo\tbo bo bo\nbe\tbe be\n")
+    suites = ["--suite", "perplexity", "--suite", "minimal_pairs:pairs.tsv", "--suite", "surprisal:s.txt"]
+    (tmp_path / "s.txt").write_text("ba bo\n")
+    call(run, "--order", "1")
+
+    for model in (run, run / "ngram" / "order-1"):
+        result = CliRunner().invoke(app, ["evaluate", str(model), "--checkpoints", "last", *suites])
+        assert result.exception is None, result.output
+
+    loss = json.loads((run / "ngram/order-1/ngram.json").read_text())["held_out_by_order"]["1"]
+    rows = json.loads((run / "evaluations/perplexity.json").read_text())["rows"]
+    found = {row["measure"]: row["value"] for row in rows if row["checkpoint"] == "ngram-order-1"}
+    assert "checkpoint-24" in {row["checkpoint"] for row in rows}
+    # A unigram model has no context to lose at the edges of windows.
+    assert found["loss"] == pytest.approx(loss["loss"], rel=1e-9)
+    assert found["bits_per_byte"] == pytest.approx(loss["bits_per_byte"], rel=1e-9)
+    for suite in ("minimal_pairs", "surprisal"):
+        rows = json.loads((run / f"evaluations/{suite}.json").read_text())["rows"]
+        assert {row["checkpoint"] for row in rows} >= {"checkpoint-24", "ngram-order-1"}

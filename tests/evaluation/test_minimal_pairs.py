@@ -294,3 +294,18 @@ def test_what_a_method_needs_of_the_model_is_said(tmp_path, encoder):
         outcome(path, replace(subject_of(encoder, model), direction="bidirectional"))
     with pytest.raises(DataError, match="begin: bos, and the tokenizer has no BOS token"):
         outcome(path, subject_of(encoder, Stub()), begin="bos")
+
+
+def test_a_prefix_is_scored_with_a_whole_text_and_moves_spans(encoder, tmp_path):
+    subject = subject_of(encoder, Stub(lambda place, token: -float(place * 300 + token)))
+    header = ("good", "bad", "good_span", "bad_span")
+    plain = write(tmp_path, ("ab", "ba", "", ""), ("ab", "ba", "1:2", "1:2"), header=header)
+
+    found = outcome(plain, subject, prefix="> ").items
+
+    def total(text: str, first: int = 0) -> float:
+        ids = encoder.encode_batch([text])[0].tolist()
+        return -float(sum(place * 300 + token for place, token in enumerate(ids) if place >= first))
+
+    assert found["good_log_probability"] == [total("> ab"), total("> ab", first=3)]
+    assert found["bad_log_probability"] == [total("> ba"), total("> ba", first=3)]

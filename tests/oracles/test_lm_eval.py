@@ -10,7 +10,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.evaluation.scoring.causal import CausalScorer
+from model_foundry.evaluation import Subject, run_suite
+from model_foundry.evaluation.minimal_pairs import MinimalPairs
 from model_foundry.model.loading import load_model
 from model_foundry.tokenizer.byte_bpe import ByteBpe
 from tests.oracles.conftest import ROOT
@@ -63,26 +64,23 @@ def model(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_log_likelihoods_and_accuracies_are_lm_evals_item_by_item(ask, model, pairs):
     theirs = ask("ask_lm_eval.py", model, pairs, *(f"local_{name}" for name in PARADIGMS))
 
-    encoder, scorer = TextEncoder(model), CausalScorer(load_model(model), torch.device("cpu"))
-    for name in PARADIGMS:
-        items = [json.loads(line) for line in (pairs / f"{name}.jsonl").read_text().splitlines()]
-        sums = [
-            [
-                scored.log_probabilities_T.sum()
-                for scored in scorer.score(
-                    [ids.tolist() for ids in encoder.encode_batch([" " + item[side] for item in items])],
-                    first=encoder.eos_id,
-                )
-            ]
-            for side in ("sentence_good", "sentence_bad")
-        ]
+    # That program puts a space before a choice, although nothing is before it; ties are right there.
+    settings = [
+        MinimalPairs(path=str(pairs / f"{name}.jsonl"), prefix=" ", ties="right", name=name)
+        for name in PARADIGMS
+    ]
+    fields = {"good": "sentence_good", "bad": "sentence_bad"}
+    subject = Subject(load_model(model), torch.device("cpu"), TextEncoder(model), {}, 128)
+    for name, one in zip(PARADIGMS, settings, strict=True):
+        one = one.model_copy(update={"fields": fields})
+        outcome = run_suite(one.open(subject, [pairs]), subject)
         found = theirs[f"local_{name}"]
         assert len(found) == NUM_ITEMS + 1
-        # That program puts a space before a choice, although nothing is before it.
-        for good, bad, (their_good, their_bad, acc) in zip(*sums, found, strict=True):
-            assert good == pytest.approx(their_good, abs=1e-3)
-            assert bad == pytest.approx(their_bad, abs=1e-3)
-            assert float(good >= bad) == acc  # equal scores count as right there
+        assert outcome.items["good_log_probability"] == pytest.approx(
+            [good for good, _, _ in found], abs=1e-3
+        )
+        assert outcome.items["bad_log_probability"] == pytest.approx([bad for _, bad, _ in found], abs=1e-3)
+        assert [float(right) for right in outcome.items["correct"]] == [acc for _, _, acc in found]
 
 
 def test_the_bridge_gives_lm_evals_own_numbers_and_touches_no_generator(ask, model, pairs):

@@ -30,6 +30,11 @@ class Text:
     spans: tuple[Span, ...] = ()
     """The whole text where none is given. A token belongs to the stretch in which it ends."""
 
+    def after(self, prefix: str) -> Text:
+        """Return the text with ``prefix`` before it, which counts where the whole text does."""
+        moved = tuple((start + len(prefix), stop + len(prefix)) for start, stop in self.spans)
+        return Text(prefix + self.text, moved)
+
     def stretches(self) -> tuple[Span, ...]:
         """Return the spans, or the one of the whole."""
         return self.spans or ((0, len(self.text)),)
