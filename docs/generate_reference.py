@@ -65,6 +65,9 @@ KINDS = {
     "Name": "name",
     "Pattern": "path or pattern",
     "Beta": "number from 0, below 1",
+    "MaskRatio": "share, or `{start: share, end: share}`",
+    "Replacement": "`{mask: share, random: share, unchanged: share}`",
+    "RowShare": "share such as `15/16`",
     "NonFinitePolicy": "`stop`, `skip N` or `rewind N`",
 }
 BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
@@ -248,7 +251,7 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     if field.default_factory_takes_validated_data:
-        return "follows from `model`"
+        return f"follows from `{field.default_factory.__name__.rpartition('_')[2]}`"  # _..._of_the_model
     value = field.get_default(call_default_factory=True)
     assert value is not PydanticUndefined
     if value is None:

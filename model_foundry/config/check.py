@@ -78,8 +78,10 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
         ({"evaluation"}, _labels),
+        ({"evaluation", "objective"}, _held_out_losses),
         ({"model", "objective"}, _direction),
         ({"scaling", "initialization", "optimizer"}, _scaling),
+        ({"model", "samples"}, _samples),
     ]
     return [
         finding
@@ -139,6 +141,28 @@ def _scaling(config: ExperimentConfig) -> Iterator[Finding]:
             ("optimizer", "type"),
             f"found {optimizer}, expected adamw beside scaling, whose learning rates are derived for Adam",
             (("scaling",),),
+        )
+
+
+def _held_out_losses(config: ExperimentConfig) -> Iterator[Finding]:
+    trained = config.objective.held_out_losses
+    for index, part in enumerate(config.evaluation):
+        if (name := part.part_name()) in ("perplexity", "masked_loss") and name not in trained:
+            yield Finding(
+                ("evaluation", index),
+                f"found {name}, and objective {config.objective.part_name()} trains {' and '.join(trained)}: "
+                "name that",
+                (("objective",),),
+            )
+
+
+def _samples(config: ExperimentConfig) -> Iterator[Finding]:
+    if config.samples is not None and config.model.direction == "bidirectional":
+        yield Finding(
+            ("samples",),
+            f"found samples, expected none: model {config.model.part_name()} is bidirectional and cannot "
+            "continue a text. Leave samples out",
+            (("model",),),
         )
 
 

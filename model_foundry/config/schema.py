@@ -6,14 +6,14 @@ Every model is frozen and refuses unknown keys. Derived numbers are not here but
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.averaging import Averaging
+from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Validation
@@ -26,10 +26,10 @@ from model_foundry.model.initialization import Initialization
 from model_foundry.model.scaling import Scaling
 from model_foundry.objective import Objective
 from model_foundry.optim import Optimizer
-from model_foundry.parts import Part, PartOf, Settings, find_part
+from model_foundry.parts import PartOf, Settings
 from model_foundry.schedule import Schedule
 from model_foundry.seeds import derive_seed
-from model_foundry.tokenizer import Tokenizer
+from model_foundry.tokenizer import MASK, Tokenizer
 from model_foundry.tracking import Tracker
 from model_foundry.units import Count, Duration, Interval, Time
 
@@ -227,18 +227,6 @@ class Logging(Settings):
     """Write the log file as one JSON object a line."""
 
 
-def _default(contract: type[Part], name: str, **fields: Any) -> Callable[[], Any]:
-    return lambda: find_part(contract, name)(**fields)
-
-
-def _initialization_of_the_model(checked: dict[str, Any]) -> Initialization:
-    """Return what the preset names, else what suits the architecture; any where the model itself is wrong."""
-    model: Architecture | None = checked.get("model")
-    section = model.default_initialization() if model else {"type": "gpt2"}
-    initialization: Initialization = _default(Initialization, section.pop("type"), **section)()
-    return initialization
-
-
 class ExperimentConfig(Settings):
     """A whole recipe, checked."""
 
@@ -255,21 +243,30 @@ class ExperimentConfig(Settings):
     """Seeds of single purposes."""
 
     corpus: Corpus
-    tokenizer: PartOf[Tokenizer] = Field(default_factory=_default(Tokenizer, "byte_bpe"))
+    tokenizer: PartOf[Tokenizer] = Field(default_factory=default(Tokenizer, "byte_bpe"))
     data: Data = Data()
     model: PartOf[Architecture]
-    initialization: PartOf[Initialization] = Field(default_factory=_initialization_of_the_model)
+    initialization: PartOf[Initialization] = Field(default_factory=initialization_of_the_model)
     scaling: PartOf[Scaling] | None = None
-    objective: PartOf[Objective] = Field(default_factory=_default(Objective, "causal_lm"))
-    optimizer: PartOf[Optimizer] = Field(default_factory=_default(Optimizer, "adamw", learning_rate=1e-3))
-    schedule: PartOf[Schedule] = Field(default_factory=_default(Schedule, "cosine", warmup="2%", floor="10%"))
+    objective: PartOf[Objective] = Field(default_factory=default(Objective, "causal_lm"))
+    optimizer: PartOf[Optimizer] = Field(default_factory=default(Optimizer, "adamw", learning_rate=1e-3))
+    schedule: PartOf[Schedule] = Field(default_factory=default(Schedule, "cosine", warmup="2%", floor="10%"))
     averaging: PartOf[Averaging] | None = None
     training: Training
     checkpoints: Checkpoints = Checkpoints()
-    evaluation: list[PartOf[Evaluator]] = Field(default_factory=lambda: [_default(Evaluator, "perplexity")()])
+    evaluation: list[PartOf[Evaluator]] = Field(default_factory=evaluation_of_the_objective)
     samples: Samples | None = None
     logging: Logging = Logging()
     tracking: list[PartOf[Tracker]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _give_a_mask_token(self) -> Self:
+        """A tokenizer that is made for an objective that masks has a mask token; others stay without."""
+        tokenizer = self.tokenizer
+        if self.objective.needs_mask_token and tokenizer.adds_tokens and tokenizer.mask_token is None:
+            # The way past frozen=True, before anyone has seen the recipe.
+            self.__dict__["tokenizer"] = tokenizer.model_copy(update={"mask_token": MASK})
+        return self
 
     @property
     def is_mixture(self) -> bool:

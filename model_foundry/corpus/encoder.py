@@ -193,6 +193,14 @@ class TextEncoder:
         return self.decode(self.encode_batch([text])[0].tolist()) == text
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that stand for no text: the tokenizer's special tokens, and those of the roles above."""
+        added = self._description.get("added_tokens") or []
+        roles = (self.bos_id, self.pad_id, self.cls_id, self.mask_id, self.eos_id)
+        special = {int(token["id"]) for token in added if token.get("special")}
+        return frozenset(special.union(number for number in roles if number is not None))
+
+    @cached_property
     def sha256(self) -> str:
         """Identity of the tokenizer: its file and its end-of-document token."""
         return hashlib.sha256(self._bytes + b"\0" + self.eos_token.encode()).hexdigest()

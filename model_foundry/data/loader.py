@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model_foundry.data.mixture import AnyCourse
-from model_foundry.objective import IGNORED, Batch
+from model_foundry.objective import IGNORED, Arrangement, Batch, Row
 from model_foundry.parent_death import end_with_parent
 
 PADDING = -1
@@ -71,10 +73,16 @@ class UpdateSampler(Sampler[list[int]]):
 
 
 class WindowDataset(Dataset[Batch]):
-    """Position -> tensors. Asked for a list of positions, it gives the micro-batch at once."""
+    """Position -> tensors. Asked for a list of positions, it gives the micro-batch at once.
 
-    def __init__(self, course: AnyCourse) -> None:
+    Args:
+        course: Which window stands where.
+        arrangement: What the objective does to each row, if anything.
+    """
+
+    def __init__(self, course: AnyCourse, arrangement: Arrangement | None = None) -> None:
         self._course = course
+        self._arrangement = arrangement
         self._context = course.windows[0].context
         self._isolates = course.windows[0].documents == "isolate"
 
@@ -87,6 +95,7 @@ class WindowDataset(Dataset[Batch]):
         ids = np.zeros(shape, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
         places = np.broadcast_to(np.arange(self._context), shape).copy() if self._isolates else None
+        arranged = None if self._arrangement is None else _Arranged(self._arrangement, shape)
         exposure = np.zeros(4, np.int64)
         for row, position in enumerate(positions):
             if position == PADDING:
@@ -95,14 +104,21 @@ class WindowDataset(Dataset[Batch]):
             windows = self._course.windows[place.source]
             start, stop = windows.span(place.window)
             tokens = windows.stream.tokens(start, stop)
-            length = stop - start - 1
-            ids[row, :length] = tokens[:-1]
-            targets[row, :length] = tokens[1:]
-            if places is not None:
-                for boundary in windows.boundaries(start, stop):
-                    inside = int(boundary) - start
+            length = stop - start - windows.shared
+            ids[row, :length] = tokens[:length]
+            if windows.shared:
+                targets[row, :length] = tokens[1:]
+            boundaries = windows.boundaries(start, stop) - start if places is not None else _NONE
+            for inside in boundaries.tolist():
+                assert places is not None
+                if windows.shared:
                     targets[row, inside - 1] = IGNORED
-                    places[row, inside:] -= places[row, inside] if inside < self._context else 0
+                places[row, inside:] -= places[row, inside] if inside < self._context else 0
+            if arranged is not None:
+                stream = windows.stream
+                words = partial(stream.words_by_token, start, stop)
+                made = Row(ids[row], targets[row], tokens, words, place.epoch, position)
+                arranged.add(row, made, length, boundaries)
             exposure += windows.exposure(place.window)
         batch: Batch = {
             "ids_BT": torch.from_numpy(ids),
@@ -111,10 +127,46 @@ class WindowDataset(Dataset[Batch]):
         }
         if places is not None:
             batch["positions_BT"] = torch.from_numpy(places)
+        if arranged is not None:
+            arranged.complete(batch)
         return batch
 
 
-def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, seed: int) -> DataLoader[Batch]:
+_NONE: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+
+class _Arranged:
+    """What the rows of a micro-batch are beside ids and targets, where the objective arranges them."""
+
+    def __init__(self, arrangement: Arrangement, shape: tuple[int, int]) -> None:
+        self._arrangement = arrangement
+        self._segments = np.zeros(shape, np.int64)
+        self._causal = np.zeros(shape[0], np.bool_)
+
+    def add(self, number: int, row: Row, length: int, boundaries: npt.NDArray[np.int64]) -> None:
+        """Arrange a row of ``length`` inputs; documents begin at its ``boundaries``."""
+        self._causal[number] = self._arrangement.arrange(row)
+        self._segments[number, :length] = 1
+        for inside in boundaries.tolist():
+            self._segments[number, inside:length] += 1
+
+    def complete(self, batch: Batch) -> None:
+        """Add what the loss needs to know of the rows."""
+        batch["counted"] = (batch["targets_BT"] != IGNORED).sum()
+        if (self._segments != 1).any():
+            batch["segments_BT"] = torch.from_numpy(self._segments)
+        if self._arrangement.gives_direction:
+            batch["causal_B"] = torch.from_numpy(self._causal)
+
+
+def build_loader(
+    course: AnyCourse,
+    sampler: UpdateSampler,
+    *,
+    workers: int,
+    seed: int,
+    arrangement: Arrangement | None = None,
+) -> DataLoader[Batch]:
     """Return the loader that ``accelerator.prepare`` takes.
 
     It has a generator of its own: iterating a DataLoader draws from the global one otherwise, and so
@@ -125,7 +177,7 @@ def build_loader(course: AnyCourse, sampler: UpdateSampler, *, workers: int, see
         # Workers do not tokenize; unset, the tokenizer's library warns of each fork after it has been used.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return DataLoader(
-        WindowDataset(course),
+        WindowDataset(course, arrangement),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives a batch, not a list

@@ -31,8 +31,10 @@ class Piece:
 def seen(windows: Windows, window: int) -> tuple[int, int]:
     """Return the tokens of a window that are input or counted target: what ``isolate`` masks is neither."""
     start, stop = windows.span(window)
-    is_masked = windows.documents == "isolate" and stop - 1 in windows.boundaries(start, stop)
-    return start, stop - is_masked
+    is_masked = (
+        windows.shared and windows.documents == "isolate" and stop - 1 in windows.boundaries(start, stop)
+    )
+    return start, stop - int(is_masked)
 
 
 def piece_of(windows: Windows, index: int, start: int, stop: int) -> Piece:

@@ -62,7 +62,11 @@ class TokenStream:
 
     def words(self, start: int, stop: int) -> int:
         """Count the whitespace words of the source text that begin in tokens ``start`` to ``stop``."""
-        return int(self._read(self._words, start, stop).sum())
+        return int(self.words_by_token(start, stop).sum())
+
+    def words_by_token(self, start: int, stop: int) -> Int64:
+        """Count the whitespace words that begin in each of tokens ``start`` to ``stop``."""
+        return self._read(self._words, start, stop)
 
     def bytes(self, start: int, stop: int) -> int:
         """Count the UTF-8 bytes of source text that tokens ``start`` to ``stop`` stand for."""

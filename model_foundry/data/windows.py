@@ -3,6 +3,9 @@
 A window of context C starting at token ``start`` has the inputs ``start .. stop - 2`` and the targets
 ``start + 1 .. stop - 1``, with ``stop - start <= C + 1``: neighbours share one token, which is the last
 target of one and the first input of the next. So every token after the first is a target exactly once.
+
+Objectives whose targets stand at their own places share no token between windows: such a window has the
+inputs ``start .. stop - 1`` with ``stop - start <= C``, and every token is an input exactly once.
 """
 
 from __future__ import annotations
@@ -27,26 +30,33 @@ class Windows:
 
     ``concatenate`` and ``isolate`` cut the stream at multiples of the context. ``pad`` gives each document
     rows of its own, long ones split; it keeps one number for every 1,024 documents in memory.
+
+    Args:
+        stream: The tokens.
+        context: Inputs a window.
+        documents: How windows treat them.
+        shared: Tokens that neighbouring windows share, 1 or 0; see the objective's ``shared_tokens``.
     """
 
-    def __init__(self, stream: TokenStream, context: int, documents: Documents) -> None:
+    def __init__(self, stream: TokenStream, context: int, documents: Documents, shared: int = 1) -> None:
         self.stream = stream
         self.context = context
         self.documents = documents
+        self.shared = shared
         if documents == "pad":
             self._coarse = self._rows_before_blocks()
             self.count = int(self._coarse[-1])
         else:
-            self.count = max(0, -(-(len(stream) - 1) // context))
+            self.count = max(0, -(-(len(stream) - shared) // context))
 
     @property
     def num_targets(self) -> int:
-        """Targets of an epoch: every token after the first of the stream (``isolate``, ``pad``.
+        """Tokens that an epoch adds to the clock: all that may be targets.
 
-        Of a document).
+        Where windows share a token, all after the first of the stream (``isolate``, ``pad``: of a document).
         """
         firsts = 1 if self.documents == "concatenate" else self.stream.num_documents
-        return max(0, len(self.stream) - firsts)
+        return max(0, len(self.stream) - firsts * self.shared)
 
     @property
     def num_shown(self) -> int:
@@ -54,28 +64,32 @@ class Windows:
         if self.documents != "pad":
             return len(self.stream) if self.count else 0
         lengths = self._sampled_lengths()
-        return len(self.stream) - int((lengths < 2).sum() * self.stream.num_documents / max(1, len(lengths)))
+        lost = (lengths <= self.shared).sum()
+        return len(self.stream) - int(lost * self.stream.num_documents / max(1, len(lengths)))
 
     @property
     def num_split_documents(self) -> int:
         """Documents that do not lie whole in one window, counted on the first 2**20 and scaled."""
         lengths = self._sampled_lengths()
         if self.documents == "pad":
-            split = lengths > self.context + 1
+            split = lengths > self.context + self.shared
         else:
             starts = np.asarray(self.stream.document_offsets[: len(lengths)])
-            split = starts // self.context != np.maximum(starts, starts + lengths - 2) // self.context
+            split = (
+                starts // self.context
+                != np.maximum(starts, starts + lengths - 1 - self.shared) // self.context
+            )
         return int(split.sum() * self.stream.num_documents / max(1, len(lengths)))
 
     def _sampled_lengths(self) -> npt.NDArray[np.int64]:
         return np.diff(self.stream.document_offsets[: _PACKING_SAMPLE + 1])
 
     def span(self, window: int) -> tuple[int, int]:
-        """Return the first token of a window and the one after its last target."""
+        """Return the first token of a window and the one after its last."""
         assert 0 <= window < self.count, f"window {window} of {self.count}"
         if self.documents != "pad":
             start = window * self.context
-            return start, min(start + self.context + 1, len(self.stream))
+            return start, min(start + self.context + self.shared, len(self.stream))
         block = int(np.searchsorted(self._coarse, window, "right")) - 1
         first = block * _COARSE
         rows = self._rows(first, min(first + _COARSE, self.stream.num_documents))
@@ -84,31 +98,34 @@ class Windows:
         offset = int(np.searchsorted(ends, inside, "right"))
         start, after = self.stream.span_of(first + offset)
         start += (inside - int(ends[offset] - rows[offset])) * self.context
-        return start, min(start + self.context + 1, after)
+        return start, min(start + self.context + self.shared, after)
 
     def covering(self, start: int, stop: int) -> range:
         """Return the windows that hold any of tokens ``start`` to ``stop`` as input or target."""
         if self.documents != "pad":
-            return range(max(0, start - 1) // self.context, min(self.count, -(-stop // self.context)))
+            return range(
+                max(0, start - self.shared) // self.context, min(self.count, -(-stop // self.context))
+            )
         first = self._first_row(self.stream.document_at(start))
         last = self._first_row(self.stream.document_at(stop - 1) + 1)
         return range(first, last)
 
     def exposure(self, window: int) -> npt.NDArray[np.int64]:
-        """Return what a window adds to the clock: targets, words, bytes, documents.
+        """Return what a window adds to the clock: tokens, words, bytes, documents.
 
-        Words and bytes are those of the tokens that are new in it: its targets, and the very first token of a
-        stream (``pad``: of a document), which is nobody's target. So an epoch adds up to the whole corpus.
+        Tokens are those that may be targets. Words and bytes are those of the tokens that are new in it: the
+        same, and the very first token of a stream (``pad``: of a document), which is nobody's target where
+        windows share a token. So an epoch adds up to the whole corpus.
         """
         start, stop = self.span(window)
         begins = start == 0
         if self.documents == "pad":
             begins = int(self.stream.document_offsets[self.stream.document_at(start)]) == start
-        new = start if begins else start + 1
+        new = start if begins else start + self.shared
         stream = self.stream
-        targets = stop - start - 1
+        targets = stop - start - self.shared
         if self.documents == "isolate":
-            targets -= len(self.boundaries(start, stop))
+            targets -= self.shared * len(self.boundaries(start, stop))
         return np.array(
             [targets, stream.words(new, stop), stream.bytes(new, stop), stream.documents(new, stop)],
             dtype=np.int64,
@@ -122,7 +139,7 @@ class Windows:
 
     def _rows(self, first: int, after: int) -> npt.NDArray[np.int64]:
         lengths = np.diff(self.stream.document_offsets[first : after + 1])
-        return np.asarray(-(-(lengths - 1) // self.context), dtype=np.int64).clip(min=0)
+        return np.asarray(-(-(lengths - self.shared) // self.context), dtype=np.int64).clip(min=0)
 
     def _rows_before_blocks(self) -> npt.NDArray[np.int64]:
         num_documents = self.stream.num_documents

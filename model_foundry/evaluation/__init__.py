@@ -16,6 +16,7 @@ from pydantic import Field
 
 from model_foundry.errors import RecipeError
 from model_foundry.model import Direction
+from model_foundry.objective import Objective
 from model_foundry.parts import Part
 from model_foundry.units import Interval
 
@@ -50,6 +51,9 @@ class Subject:
 
     token_counts: Callable[[], npt.NDArray[np.int64]] | None = None
     """Gives how often each id stands in the training text (V,); None where there is none."""
+
+    objective: Objective | None = None
+    """What the model is trained for, inside a run; None elsewhere."""
 
     rank: int = 0
     processes: int = 1

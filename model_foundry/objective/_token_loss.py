@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PositiveInt
 
@@ -30,10 +29,6 @@ class TokenLoss(Objective):
 
     chunk_tokens: PositiveInt = 1024
     """Most places whose logits are held at once; a whole micro-batch's where it has no more."""
-
-    @abstractmethod
-    def arguments(self, batch: Batch) -> dict[str, Any]:
-        """Return what the model is called with."""
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> LossSum:
         """Sum the loss over the counted targets of one micro-batch; see ``Objective.loss``.

@@ -20,6 +20,7 @@ from model_foundry.failpoints import reach
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.model.scaling import Factors
+from model_foundry.objective import Arrangement, Tokens
 from model_foundry.running.courses import build_course, corpus_facts, open_windows
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
@@ -48,6 +49,8 @@ class Built:
     optimizer: torch.optim.Optimizer
     plan: RunPlan
     course: AnyCourse
+    arrangement: Arrangement | None = None
+    """What the objective does to each row."""
 
 
 def prepare_data(
@@ -68,13 +71,26 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
     """Return the initialised model, its optimizer, the run's numbers, and which window stands where."""
     model, factors = _build_model(config, data.encoder)
     if config.data.documents == "isolate":
-        require_isolation(model, vocabulary_size=data.encoder.vocab_size, context=config.data.context)
+        direction = config.model.direction
+        require_isolation(model, config.objective, direction, data.encoder.vocab_size, config.data.context)
     plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
     rates = {name: factor.learning_rate for name, factor in factors.items()}
     optimizer = config.optimizer.build(model, rates)
     if config.averaging is not None:
         optimizer = config.averaging.around(optimizer)
-    return Built(model, optimizer, plan, build_course(config, data.windows, plan, folders))
+    course = build_course(config, data.windows, plan, folders)
+    arrangement = config.objective.arrangement(
+        tokens_of(data.encoder),
+        config.model.direction,
+        seed=config.seed_of("mask"),
+        positions=course.span(plan.updates - 1).stop,
+    )
+    return Built(model, optimizer, plan, course, arrangement)
+
+
+def tokens_of(encoder: TextEncoder) -> Tokens:
+    """Return what an objective must know of a tokenizer."""
+    return Tokens(encoder.vocab_size, encoder.special_ids, encoder.mask_id)
 
 
 def _prepare(

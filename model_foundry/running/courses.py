@@ -49,7 +49,8 @@ def open_windows(config: ExperimentConfig, corpus: PreparedCorpus, encoder: Text
             f"corpus: its training part has {tokens:,} tokens, and one window needs "
             f"{config.data.context + 1:,} (data.context + 1). Add text or shorten data.context."
         )
-    windows = [Windows(stream, config.data.context, config.data.documents) for stream in streams]
+    data, shared = config.data, config.objective.shared_tokens
+    windows = [Windows(stream, data.context, data.documents, shared) for stream in streams]
     for source in windows:
         if source.count == 0:
             raise DataError(

@@ -213,6 +213,7 @@ def _subject(
         direction=config.model.direction,
         corpus=corpus_manifest(data.corpus)["digest"],
         token_counts=lambda: count_tokens(data.windows, data.encoder),
+        objective=config.objective,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
         gather=interruption.gather,

@@ -38,7 +38,13 @@ def open_batches(
             processes=plan.processes,
             passed_over=state.passed_over,
         )
-        loader = build_loader(built.course, sampler, workers=config.data.workers, seed=config.seed_of("data"))
+        loader = build_loader(
+            built.course,
+            sampler,
+            workers=config.data.workers,
+            seed=config.seed_of("data"),
+            arrangement=built.arrangement,
+        )
         return iter(accelerator.prepare(loader))
 
     return open_from

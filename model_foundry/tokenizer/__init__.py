@@ -8,6 +8,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
 
 from model_foundry.parts import Part
 
@@ -15,8 +18,23 @@ END_OF_DOCUMENT = "<|endoftext|>"
 """Stands between documents; the end-of-sequence token of every tokenizer that is trained here."""
 
 
+MASK = "<mask>"
+"""Hides a token; of every tokenizer that is made here for an objective that masks."""
+
+
 class Tokenizer(Part):
     """Settings of one tokenizer."""
+
+    adds_tokens: ClassVar[bool] = True
+    """Whether it makes its vocabulary, and so can have a mask token in it; false for one that exists."""
+
+    mask_token: str | None = Field(default=None, min_length=1)
+    """Token that hides another; <mask> where the objective masks, else none (pretrained: its own)."""
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The special tokens of a tokenizer that is made here, by role, in the order of their ids."""
+        return {"eos_token": END_OF_DOCUMENT, **({"mask_token": self.mask_token} if self.mask_token else {})}
 
     @property
     def is_trained(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_foundry.tokenizer import END_OF_DOCUMENT, Tokenizer
+from model_foundry.tokenizer import Tokenizer
 from model_foundry.tokenizer._files import write_folder
 
 
 class Byte(Tokenizer):
-    """Id 0 to 255 is the byte itself, 256 ends a document."""
+    """Id 0 to 255 is the byte itself, 256 ends a document, 257 masks where something does."""
 
     @property
     def is_trained(self) -> bool:
@@ -25,8 +25,10 @@ class Byte(Tokenizer):
         pipeline = Pipeline(models.BPE(vocab={sign: byte for byte, sign in _signs().items()}, merges=[]))
         pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         pipeline.decoder = decoders.ByteLevel()
-        pipeline.add_special_tokens([AddedToken(END_OF_DOCUMENT, special=True, normalized=False)])
-        write_folder(folder, pipeline, {"eos_token": END_OF_DOCUMENT})
+        pipeline.add_special_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in self.special_tokens.values()]
+        )
+        write_folder(folder, pipeline, self.special_tokens)
 
 
 def _signs() -> dict[int, str]:

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from model_foundry.errors import DataError
-from model_foundry.tokenizer import END_OF_DOCUMENT, Tokenizer
+from model_foundry.errors import DataError, RecipeError
+from model_foundry.tokenizer import Tokenizer
 from model_foundry.tokenizer._files import write_folder
 from model_foundry.units import Count
 
@@ -21,15 +21,16 @@ _BYTES = 256
 
 
 class ByteBpe(Tokenizer):
-    """Id 0 ends a document, the next 256 are the bytes, then come the merges in the order learnt."""
+    """Id 0 ends a document, then a mask token where there is one, 256 bytes, and the merges in order."""
 
     vocab_size: Annotated[Count, Field(gt=_BYTES, le=2**22)] = 8192
-    """Number of ids, exact, with the 256 bytes and the end-of-document token."""
+    """Number of ids, exact, with the 256 bytes and the special tokens."""
 
     def write(self, folder: Path, texts: Iterator[str], folders: list[Path]) -> None:
         """Train on the texts and write the files.
 
         Raises:
+            RecipeError: When the vocabulary is too small for the bytes and the special tokens.
             DataError: When the texts have too few different pairs for the vocabulary.
         """
         from tokenizers import Tokenizer as Pipeline
@@ -41,15 +42,20 @@ class ByteBpe(Tokenizer):
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocab_size,
             min_frequency=2,
-            special_tokens=[END_OF_DOCUMENT],
+            special_tokens=list(self.special_tokens.values()),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
         pipeline.train_from_iterator(texts, trainer)
         reached = pipeline.get_vocab_size()
+        if reached > self.vocab_size:
+            raise RecipeError(
+                f"tokenizer.vocab_size: {self.vocab_size} cannot hold the 256 bytes and "
+                f"{len(self.special_tokens)} special tokens. Raise it to {reached} or more."
+            )
         if reached != self.vocab_size:
             raise DataError(
                 f"tokenizer.vocab_size: the training text gives {reached} tokens, expected "
                 f"{self.vocab_size}. Lower vocab_size to {reached} or less, or add text."
             )
-        write_folder(folder, pipeline, {"eos_token": END_OF_DOCUMENT})
+        write_folder(folder, pipeline, self.special_tokens)

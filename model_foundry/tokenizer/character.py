@@ -13,7 +13,7 @@ UNKNOWN = "<unk>"
 
 
 class Character(Tokenizer):
-    """Id 0 ends a document, 1 is ``<unk>``, then come the characters in the order of their code points."""
+    """Id 0 ends a document, 1 is ``<unk>``, 2 masks where something does, then come the characters."""
 
     def write(self, folder: Path, texts: Iterator[str], folders: list[Path]) -> None:
         """Collect the characters and write the files.
@@ -31,11 +31,12 @@ class Character(Tokenizer):
             raise DataError(
                 "tokenizer: the training text is empty, expected at least one character. Add text."
             )
-        vocabulary = {token: number for number, token in enumerate([END_OF_DOCUMENT, UNKNOWN, *sorted(seen)])}
+        special = {"eos_token": END_OF_DOCUMENT, "unk_token": UNKNOWN, **self.special_tokens}
+        vocabulary = {token: number for number, token in enumerate([*special.values(), *sorted(seen)])}
         # A whole text is one word of this model, and without merges its symbols are the characters.
         pipeline = Pipeline(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))
         pipeline.decoder = decoders.Fuse()
         pipeline.add_special_tokens(
-            [AddedToken(token, special=True, normalized=False) for token in (END_OF_DOCUMENT, UNKNOWN)]
+            [AddedToken(token, special=True, normalized=False) for token in special.values()]
         )
-        write_folder(folder, pipeline, {"eos_token": END_OF_DOCUMENT, "unk_token": UNKNOWN})
+        write_folder(folder, pipeline, special)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 class Pretrained(Tokenizer):
     """Used as it is; only its configuration is written anew, so that it loads without a class of its own."""
 
+    adds_tokens: ClassVar[bool] = False
+
     path: str = Field(min_length=1)
     """Folder with tokenizer.json (or vocab.json and merges.txt), or a name on the hub such as gpt2."""
 
@@ -81,15 +83,23 @@ class Pretrained(Tokenizer):
             )
         pipeline.no_truncation()  # saved by whoever used it last, and would cut documents silently
         pipeline.no_padding()
-        write_folder(folder, pipeline, self._with_end_of_document(pipeline, config))
+        config = self._with_end_of_document(pipeline, config)
+        if self.mask_token is not None:
+            if pipeline.token_to_id(self.mask_token) is None:
+                raise RecipeError(
+                    f"tokenizer.mask_token: {self.mask_token!r} is not a token of {self.path}. Name one of "
+                    "its vocabulary."
+                )
+            config = {**config, "mask_token": self.mask_token}
+        write_folder(folder, pipeline, config)
 
     def _with_end_of_document(self, pipeline: Pipeline, config: dict[str, Any]) -> dict[str, Any]:
         token = self.end_of_document
         if token is not None:
             if pipeline.token_to_id(token) is None:
                 raise RecipeError(
-                    f"tokenizer.end_of_document: {token!r} is not a token of {self.path}. Name one of its "
-                    "vocabulary."
+                    f"tokenizer.end_of_document: {token!r} is not a token of {self.path}. Name one of "
+                    "its vocabulary."
                 )
             return {**config, "eos_token": token}
         if not (config.get("eos_token") or config.get("sep_token")):

@@ -56,12 +56,14 @@ class Consensus:
         self._stop = stop
         self._watchdog = watchdog
 
-    def on_exposure(self, micro_batches: list[Batch]) -> list[int]:
-        """Sum what an update shows: targets, words, bytes and documents."""
-        mine = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
+    def on_exposure(self, micro_batches: list[Batch]) -> tuple[list[int], int]:
+        """Sum what an update shows: tokens, words, bytes and documents; and how many targets it counts."""
+        shown = torch.stack([batch["exposure"] for batch in micro_batches]).sum(0)
+        counted = [batch.get("counted", batch["exposure"][0]) for batch in micro_batches]
+        mine = torch.cat([shown, torch.stack(counted).sum(0, keepdim=True)])
         summed = mine if self._accelerator.num_processes == 1 else self._sum(mine, "update")
-        exposure: list[int] = summed.tolist()
-        return exposure
+        *exposure, num_targets = summed.tolist()
+        return exposure, num_targets
 
     def on_numbers(self, nats: torch.Tensor, grad_norm: float) -> Agreed:
         """Sum the loss and learn whether all is finite; with it travels what any process was asked for."""

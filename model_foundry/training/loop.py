@@ -189,9 +189,9 @@ class TrainingLoop:
         self.watchdog.beat("update", update=self.state.updates)
         reach(f"update.{self.state.updates + 1}")
         micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
-        exposure = self.consensus.on_exposure(micro_batches)
+        exposure, num_targets = self.consensus.on_exposure(micro_batches)
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
-        scale = self.accelerator.num_processes / max(1, exposure[0])
+        scale = self.accelerator.num_processes / max(1, num_targets)
         nats = torch.zeros((), device=self.accelerator.device)
         extras: dict[str, torch.Tensor] = {}
         for index, batch in enumerate(micro_batches):
@@ -217,7 +217,7 @@ class TrainingLoop:
         agreed = self.consensus.on_numbers(nats, grad_norm)
         self.is_checkpoint_wanted, self.has_failed_save = agreed.wants_checkpoint, agreed.has_failed
         sums = {name: float(self.accelerator.reduce(value, "sum")) for name, value in extras.items()}
-        found = Attempt(number, exposure, agreed.nats, grad_norm, agreed.is_finite, sums)
+        found = Attempt(number, exposure, num_targets, agreed.nats, grad_norm, agreed.is_finite, sums)
         return found, agreed.stop_reason
 
     def pass_over(self, attempt: Attempt) -> None:
@@ -241,7 +241,7 @@ class TrainingLoop:
 
     def log(self, attempt: Attempt, learning_rate: float) -> None:
         """Write one line of ``metrics.jsonl``; the loss is that of this update alone."""
-        exposure, total = attempt.exposure, attempt.nats
+        exposure, total, num_targets = attempt.exposure, attempt.nats, max(1, attempt.num_targets)
         line: dict[str, Any] = {
             "update": self.state.updates,
             "tokens": self.state.tokens,
@@ -249,16 +249,18 @@ class TrainingLoop:
             "bytes": self.state.bytes,
             "documents": self.state.documents,
             "epoch": (attempt.number + 1) / self.updates_per_epoch,
-            "loss": total / max(1, exposure[0]),
+            "loss": total / num_targets,
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,
             "tokens_per_second": self.throughput.read(),
             "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }
-        if exposure[2]:
+        if self.objective.needs_mask_token:  # what it hides costs nats that are not those of the text
+            line["targets"] = attempt.num_targets
+        elif exposure[2]:
             line["bits_per_byte"] = total / math.log(2) / exposure[2]
-        line |= {name: value / max(1, exposure[0]) for name, value in attempt.extras.items()}
+        line |= {name: value / num_targets for name, value in attempt.extras.items()}
         self.stall_seconds = 0.0
         self.metrics.write(line)
         self.progress.update(line)

@@ -21,7 +21,10 @@ class Attempt:
 
     number: int
     exposure: list[int]
-    """Targets, words, bytes and documents, over all processes."""
+    """Tokens, words, bytes and documents that it showed, over all processes."""
+
+    num_targets: int
+    """Counted targets over all processes: what the loss is divided by."""
 
     nats: float
     """Sum over all targets of all processes; not finite where any process's loss or gradient is not."""

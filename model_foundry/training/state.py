@@ -15,8 +15,9 @@ from model_foundry.units import Duration
 class TrainState:
     """Exposure after ``updates`` optimizer updates; ``checkpoint-N`` holds the state with ``updates == N``.
 
-    ``tokens`` counts targets; ``words`` and ``bytes`` are those of the source text of the consumed tokens;
-    ``documents`` counts documents consumed to their end; ``skipped_updates`` were shown but not applied.
+    ``tokens`` counts targets (under masks: what may be one, chosen or not); ``words`` and ``bytes`` are those
+    of the source text of the consumed tokens; ``documents`` counts documents consumed to their end;
+    ``skipped_updates`` were shown but not applied.
 
     An attempt is the windows of one update. As long as all of them are applied, attempt k makes update k + 1;
     those in ``passed_over`` (numbered from 0) never make one, so the data run ahead of the updates by their
@@ -42,7 +43,7 @@ class TrainState:
     def after(self, exposure: Sequence[int]) -> TrainState:
         """Return the state after one more update that showed ``exposure``.
 
-        Targets, words, bytes, documents.
+        Tokens, words, bytes, documents.
         """
         return replace(self._shown(exposure), updates=self.updates + 1)
 

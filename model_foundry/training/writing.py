@@ -126,7 +126,7 @@ def complete(folder: Path, model: PreTrainedModel, tokenizer: Path, record: dict
         record: What ``trainer_state.json`` shall say.
     """
     model.config.save_pretrained(folder)
-    if model.generation_config is not None:
+    if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     for file in sorted(tokenizer.iterdir()):
         shutil.copyfile(file, folder / file.name)

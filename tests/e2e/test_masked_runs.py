@@ -1,0 +1,83 @@
+"""Masked objectives in real runs: killed and resumed, with one and two processes, and what they write."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+MASKED = [
+    "model={type: bert, layers: 2, width: 16, heads: 2, dropout: 0.1}",
+    "objective={type: masked_lm, mask_ratio: {start: 40%, end: 20%}}",
+]
+HYBRID = [
+    "model={type: llama, layers: 2, width: 16, heads: 2, dropout: 0.1}",
+    "objective={type: hybrid, masked: 3/4, unit: span, chunk_tokens: 50}",
+]
+KINDS = pytest.mark.parametrize("settings", [MASKED, HYBRID], ids=["masked_lm", "hybrid"])
+LOSS = "masked_loss/loss"
+
+
+@KINDS
+def test_a_killed_run_resumes_bit_for_bit_and_with_workers(lab, settings):
+    settings = [*settings, "evaluation=[{type: masked_loss, every: 6 updates}]"]
+    lab.run("--run-dir=straight", *settings)
+    lab.kill_at(13, "killed", *settings)
+
+    lab.run("--run-dir=killed", "--resume-from=latest", "data.workers=2", *settings)
+
+    assert lab.weights("killed") == lab.weights("straight")
+    assert lab.metrics("killed") == lab.metrics("straight")
+
+
+@KINDS
+def test_two_processes_have_the_losses_of_one(lab, settings):
+    settings = [setting.replace("dropout: 0.1", "dropout: 0.0") for setting in settings]
+    short = ["training.duration=8 updates", "evaluation=[{type: masked_loss, every: 4 updates}]"]
+    lab.run("--run-dir=one", *settings, *short, "training.micro_batch_size=3")
+    lab.run("--run-dir=two", *settings, *short, processes=2)
+
+    one, two = lab.metrics("one"), lab.metrics("two")
+
+    assert len(one) == 8 + 3
+    for line, other in zip(one, two, strict=True):
+        assert other == pytest.approx(line, rel=1e-5)
+
+
+def test_the_clock_counts_what_was_shown_and_the_loss_what_was_masked(lab):
+    measures = "evaluation=[{type: masked_loss, every: 50 updates}]"
+    lab.run("--run-dir=run", *MASKED, "training.duration=2 epochs", measures)
+
+    lines = lab.metrics("run")
+    updates = [line for line in lines if "loss" in line]
+    measured = [line for line in lines if "loss" not in line]
+
+    assert updates[0]["tokens"] == 8 * 16  # the windows of an update, whatever is masked in them
+    assert 0.2 < updates[0]["targets"] / updates[0]["tokens"] < 0.6
+    shown = [after["tokens"] - before["tokens"] for before, after in pairwise(updates)]
+    shares = [line["targets"] / tokens for line, tokens in zip(updates[1:], shown, strict=True)]
+    assert sum(shares[:20]) / 20 > 0.33  # the ratio falls from 40 % ...
+    assert sum(shares[-20:]) / 20 < 0.27  # ... to 20 %
+    assert "bits_per_byte" not in updates[0]
+    assert updates[-1]["words"] == 2 * updates[len(updates) // 2 - 1]["words"]
+    assert measured[0][LOSS] == pytest.approx(math.log(300), abs=0.1)
+    assert {name for line in measured for name in line if "/" in name} == {LOSS}
+    assert measured[-1][LOSS] < measured[0][LOSS]
+
+
+def test_a_hybrid_is_measured_both_ways(lab):
+    recipe = lab.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("evaluation: [{type: perplexity, every: 6 updates}]\n", ""))
+    lab.run("--run-dir=run", *HYBRID, "training.duration=2 updates", "schedule.warmup=0")
+
+    measured = {name for line in lab.metrics("run") for name in line if "/" in name}
+
+    assert {"perplexity/loss", "perplexity/bits_per_byte", LOSS} < measured
+
+
+def test_an_evaluator_of_what_is_not_trained_is_refused(lab):
+    assert "masked_loss, and objective causal_lm trains perplexity: name that" in lab.run(
+        "evaluation=[{type: masked_loss}]", status=2
+    )
+    assert "perplexity, and objective masked_lm trains masked_loss: name that" in lab.run(*MASKED, status=2)
