@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from model_foundry.registration import register
+
 if TYPE_CHECKING:
     from model_foundry.config.load import load_recipe
     from model_foundry.config.schema import ExperimentConfig
@@ -19,6 +21,8 @@ _HOMES = {
     "load_recipe": "config.load",
     "load_run": "report.frames",
 }
+
+register()  # transformers' from_pretrained finds our models, and nothing is imported for it
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.parent_death": 0,
     "model_foundry.run_directory": 0,
     "model_foundry.logs": 0,
+    "model_foundry.registration": 0,
     "model_foundry.config": 2,
     "model_foundry.corpus": 3,
     "model_foundry.data": 3,

@@ -16,6 +16,7 @@ from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.windows import Windows
+from model_foundry.errors import RecipeError
 from model_foundry.failpoints import reach
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
@@ -129,8 +130,17 @@ def _build_model(
     if config.scaling:
         config.scaling.require_effect(model)
     if config.training.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
+        _enable_gradient_checkpointing(model)
     return model, factors
+
+
+def _enable_gradient_checkpointing(model: PreTrainedModel) -> None:
+    if not model.supports_gradient_checkpointing:
+        raise RecipeError(
+            f"training.gradient_checkpointing: a {type(model).__name__} cannot compute its activations anew. "
+            "Set it to false; a smaller training.micro_batch_size saves memory, too."
+        )
+    model.activation_checkpointing_enable()
 
 
 def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
