@@ -14,10 +14,22 @@ from model_foundry.parts import PartOf, find_part, known_parts
 
 VOCABULARY = Vocabulary(size=50, bos_id=2, eos_id=0, pad_id=1)
 CONTEXT = 16
-TINY = {"layers": 2, "width": 32, "heads": 4, "feed_forward": 48, "experts": 4, "experts_per_token": 2}
+TINY = {
+    "layers": 2,
+    "width": 32,
+    "hidden": 32,
+    "heads": 4,
+    "feed_forward": 48,
+    "experts": 4,
+    "experts_per_token": 2,
+}
 FURTHER: dict[str, dict[str, Any]] = {
     "llama": {"kv_heads": 2},
     "qwen3": {"kv_heads": 2, "head_dim": 16},
+    "gpt_bert": {"position_buckets": 4},
+    "ltg_bert": {"position_buckets": 4},
+    "gru": {"embedding": 16},
+    "rnn": {"tie_embeddings": False},
     "mamba": {"state": 4},
     "mamba2": {"head_dim": 16, "state": 8, "chunk": 8},
     "modernbert": {"layers": 3, "local_attention": 4},
