@@ -134,7 +134,8 @@ def _batches(config: ExperimentConfig, built: Built, updates: int) -> list[list[
     """Return the micro-batches of the first updates."""
     size = built.plan.micro_batch_size
     sampler = UpdateSampler(built.course, start=0, stop=updates, micro_batch_size=size, processes=1)
-    loader = iter(build_loader(built.course, sampler, workers=0, seed=config.seed_of("data")))
+    seed, arrangement = config.seed_of("data"), built.arrangement
+    loader = iter(build_loader(built.course, sampler, workers=0, seed=seed, arrangement=arrangement))
     spans = [len(built.course.span(update)) for update in range(updates)]
     return [[next(loader) for _ in range(rounds(span, size, 1))] for span in spans]
 

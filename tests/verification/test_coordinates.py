@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 from model_foundry.cli import app
 from model_foundry.config.load import load_recipe_with_sources
 from model_foundry.errors import RecipeError
 from model_foundry.model.scaling.mup import MuP
+from model_foundry.objective import IGNORED, Batch, LossSum
+from model_foundry.objective.masked_lm import MaskedLM
 from model_foundry.running.building import prepare_data
 from model_foundry.verification.coordinates import (
     PLACES,
@@ -51,6 +54,13 @@ def checked(folder: Path, *overrides: str, widths: list[int], updates: int) -> C
 LLAMA = "model={type: llama, layers: 2, width: 32, heads: 2, feed_forward: 96}"
 
 
+MASKED = (
+    "model={type: bert, layers: 2, width: 32, heads: 2}",
+    "objective={type: masked_lm}",
+    "evaluation=[]",
+)
+
+
 @pytest.mark.parametrize("overrides", [(), (LLAMA,)], ids=["gpt2-tied", "llama-untied"])
 def test_activations_are_flat_in_the_width_under_mup_and_grow_without(
     folder: Path, overrides: tuple[str, ...]
@@ -66,6 +76,23 @@ def test_activations_are_flat_in_the_width_under_mup_and_grow_without(
         assert abs(scaled[place]) <= STEEPEST, place
     assert -0.5 - STEEPEST <= scaled["logits"] <= STEEPEST
     assert check.is_flat("mup")
+
+
+def test_a_masked_model_is_trained_on_masked_rows(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    shown: list[bool] = []
+    loss = MaskedLM.loss
+
+    def noted(self: MaskedLM, model: nn.Module, batch: Batch) -> LossSum:
+        shown.append(bool((batch["targets_BT"] == IGNORED).float().mean() > 0.5))
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(MaskedLM, "loss", noted)
+
+    check = checked(folder, *MASKED, widths=[32, 64], updates=3)
+
+    assert all(shown)
+    assert len(shown) == 2 * 2 * 3 * 2  # parametrizations, widths, updates, micro-batches
+    assert check.slopes("mup")["logits"] < check.slopes("standard")["logits"]
 
 
 def test_equal_widths_are_equal_models_at_the_base_width(folder: Path):
