@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,19 @@ from typer.testing import CliRunner
 from model_foundry.cli import app
 from model_foundry.cli.recipe import _COLUMNS
 from model_foundry.config.load import built_in_recipes
+from model_foundry.model.counting.preset_table import PresetRow, preset_table
 from model_foundry.model.presets import all_presets
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted_once() -> Iterator[list[PresetRow]]:
+    """Count the presets once for all tests of this file: it takes seconds."""
+    rows = preset_table()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_foundry.model.counting.preset_table.preset_table", lambda: rows)
+        yield rows
 
 
 def output_of(*arguments: str) -> str:

@@ -84,6 +84,18 @@ def test_a_mask_of_the_callers_lets_each_row_look_as_it_says(name: str) -> None:
     assert (later_BTV[1, 0] - masked_BTV[1, 0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("name", [name for name in ATTENDING if name in looking("any")])
+def test_a_mask_of_the_callers_is_promised_only_where_the_kernel_takes_it(name: str) -> None:
+    section = {**SMALL[name], "attention": "eager"}
+    model, ids_BT = initialized(section, factor=10), random_ids(1, CONTEXT)
+    causal_11TT = torch.ones(1, 1, CONTEXT, CONTEXT, dtype=torch.bool).tril()
+
+    masked_BTV = logits_of(model, ids_BT, attention_mask=causal_11TT)
+
+    assert architecture(section).direction == "causal"
+    assert not torch.allclose(masked_BTV, logits_of(model, ids_BT), atol=1e-2)  # truths are added to scores
+
+
 @pytest.mark.parametrize("name", ISOLATING)
 def test_packed_documents_do_not_see_each_other(name: str) -> None:
     model, ids_BT = initialized(SMALL[name], factor=10), random_ids(1, CONTEXT)
