@@ -20,7 +20,7 @@ Made by `docs/generate_architectures.py`; a test keeps it fresh. The fields of e
 
 `model-foundry recipe list --presets` prints this table, and with `--json` also the sources and operations.
 
-**Parameters** are unique ones with the published vocabulary: a tied output layer counts once. **Without embeddings** leaves out all embedding tables and an output layer of its own. **Active** are those that one token passes through, where experts make that fewer. **Operations** are those of one token's forward and backward pass in the published context: 6 N + 12 L H Q T (PaLM, arXiv 2204.02311, appendix B), without tables that are only looked up and experts that a token is not sent to; torch's own counter agrees to the last one, biases and norms aside. State-space layers have 18 operations for each number of their state in place of the second term.
+**Parameters** are unique ones with the published vocabulary: a tied output layer counts once. **Without embeddings** leaves out all embedding tables and an output layer of its own. **Active** are those that one token passes through, where experts make that fewer. **Operations** are those of one token's forward and backward pass in the published context: 6 N + 12 L H Q T (PaLM, arXiv 2204.02311, appendix B), without tables that are only looked up and experts that a token is not sent to; torch's own counter agrees to the last one, biases and norms aside. State-space layers have 18 operations for each number of their state in place of the second term, recurrent layers none.
 
 """
 DIRECTIONS = """

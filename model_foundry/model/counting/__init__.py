@@ -55,8 +55,8 @@ def flops_per_token(model: PreTrainedModel, context: int) -> int:
     tokens of context, or of a local layer's window; no discount for causal masks. N is what a token is
     multiplied by: without the experts that it is not sent to, and without tables that are only looked up
     (positions as in nanoGPT, and an input embedding that is not the output layer too). State-space layers and
-    DeBERTa's relative positions have terms of their own, below. Softmax, activations and rotations are left
-    out, as is the projection of DeBERTa's positions, once a batch.
+    relative positions have terms of their own, below. Softmax, activations and rotations are left out, as is
+    the projection of relative positions, once a batch.
     """
     config = model.config
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -103,14 +103,17 @@ def _keys_by_layer(model: PreTrainedModel, context: int) -> list[int]:
 def _relative_positions(model: PreTrainedModel) -> int:
     """DeBERTa (He et al. 2021, arXiv 2006.03654, equation 4): contents times positions, and the reverse.
 
-    Each multiplies a head's Q dimensions by 2 k positions, k buckets on either side.
+    Each of the two multiplies a head's Q dimensions by all P positions; LTG-BERT and GPT-BERT have both, too.
     """
     config = model.config
-    if not getattr(config, "relative_attention", False):
+    if hasattr(config, "position_bucket_size"):
+        positions, terms = 2 * config.position_bucket_size - 1, 2
+    elif getattr(config, "relative_attention", False):
+        buckets = config.position_buckets if config.position_buckets > 0 else config.max_position_embeddings
+        positions, terms = 2 * buckets, len(set(config.pos_att_type or ()) & {"c2p", "p2c"})
+    else:
         return 0
-    buckets = config.position_buckets if config.position_buckets > 0 else config.max_position_embeddings
-    terms = len(set(config.pos_att_type or ()) & {"c2p", "p2c"})
-    return int(6 * terms * 2 * buckets * config.hidden_size * config.num_hidden_layers)
+    return int(6 * terms * positions * config.hidden_size * config.num_hidden_layers)
 
 
 def _state_space(model: PreTrainedModel) -> int:

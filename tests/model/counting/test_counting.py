@@ -191,6 +191,23 @@ def test_operations_of_deberta_are_those_that_torch_counts():
     assert ours + positions / (2 * CONTEXT) == sum(counted_by_torch(model).values())
 
 
+@pytest.mark.parametrize("name", ["ltg_bert", "gpt_bert"])
+def test_operations_of_our_own_encoders_are_those_that_torch_counts(name: str):
+    model = initialized({**SMALL[name], "position_buckets": 4}, context=CONTEXT)
+
+    positions = 2 * 2 * (3 * 2 * (7 * 32 * 32))  # keys and queries of 7 positions, 2 layers: once a batch
+    ours = flops_per_token(model, CONTEXT) - 6 * added(model)
+    assert ours + positions / (2 * CONTEXT) == sum(counted_by_torch(model).values())
+
+
+def test_operations_of_a_recurrent_layer_are_those_that_torch_counts():
+    model = initialized(SMALL["gru"], context=CONTEXT)  # torch does not look into its LSTM's kernel
+
+    first = 2 * 2 * (96 * 32)  # no gradient goes to the state before the first token: of 2 layers
+    ours = flops_per_token(model, CONTEXT) - 6 * added(model)
+    assert ours - first / CONTEXT == sum(counted_by_torch(model).values())
+
+
 @pytest.mark.parametrize("name", STATE_SPACE)
 def test_operations_of_mamba_are_those_that_torch_counts_of_its_linear_layers(name: str):
     model = initialized(SMALL[name], context=CONTEXT)
