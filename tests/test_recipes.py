@@ -12,7 +12,10 @@ from model_foundry.config.load import built_in_recipes, load_recipe
 from tests.lab import Lab
 
 RECIPES = sorted(built_in_recipes())
-TRAINED_ELSEWHERE = {"demo", "shakespeare_char"}  # small as they are; the demo and its text have tests of their own
+TRAINED_ELSEWHERE = {
+    "demo",
+    "shakespeare_char",
+}  # small as they are; the demo and its text have tests of their own
 OWN_TEXT = (  # in place of the English of every Python, which takes a while to tokenise anew for each
     "corpus.sources=[{type: text_files, path: texts/*.txt}]",
     "corpus.validation.fraction=10%",
@@ -22,7 +25,18 @@ PUBLISHED = [name for name in RECIPES if name not in TRAINED_ELSEWHERE]
 
 
 def test_the_published_settings_are_there():
-    families = ("gpt2", "pythia", "smollm2", "olmo2", "bert", "modernbert", "mamba2", "ltg", "gpt_bert", "babyberta")
+    families = (
+        "gpt2",
+        "pythia",
+        "smollm2",
+        "olmo2",
+        "bert",
+        "modernbert",
+        "mamba2",
+        "ltg",
+        "gpt_bert",
+        "babyberta",
+    )
 
     assert [family for family in families if not any(name.startswith(family) for name in RECIPES)] == []
     assert len(PUBLISHED) >= 13

@@ -116,8 +116,9 @@ def _prepare_tokenizer(
 ) -> _PreparedTokenizer:
     """Train once per corpus; one that is not trained is named by its content, wherever it came from."""
     settings = tokenizer.model_dump(mode="json")
-    if tokenizer.mask_token is None:
-        del settings["mask_token"]  # tokenizers of before there were any keep their names
+    for role in ("mask_token", "pad_token"):
+        if settings[role] is None:
+            del settings[role]  # tokenizers of before there were any keep their names
     libraries = {"tokenizers": version("tokenizers")}
     if tokenizer.is_trained:
         made_from = {

@@ -31,10 +31,14 @@ class Tokenizer(Part):
     mask_token: str | None = Field(default=None, min_length=1)
     """Token that hides another; <mask> where the objective masks, else none (pretrained: its own)."""
 
+    pad_token: str | None = Field(default=None, min_length=1)
+    """Token that fills rows, such as <pad>; only RoBERTa needs one, since it counts positions from its id."""
+
     @property
     def special_tokens(self) -> dict[str, str]:
         """The special tokens of a tokenizer that is made here, by role, in the order of their ids."""
-        return {"eos_token": END_OF_DOCUMENT, **({"mask_token": self.mask_token} if self.mask_token else {})}
+        asked = {"mask_token": self.mask_token, "pad_token": self.pad_token}
+        return {"eos_token": END_OF_DOCUMENT} | {role: token for role, token in asked.items() if token}
 
     @property
     def is_trained(self) -> bool:

@@ -84,13 +84,14 @@ class Pretrained(Tokenizer):
         pipeline.no_truncation()  # saved by whoever used it last, and would cut documents silently
         pipeline.no_padding()
         config = self._with_end_of_document(pipeline, config)
-        if self.mask_token is not None:
-            if pipeline.token_to_id(self.mask_token) is None:
+        for role, token in (("mask_token", self.mask_token), ("pad_token", self.pad_token)):
+            if token is None:
+                continue
+            if pipeline.token_to_id(token) is None:
                 raise RecipeError(
-                    f"tokenizer.mask_token: {self.mask_token!r} is not a token of {self.path}. Name one of "
-                    "its vocabulary."
+                    f"tokenizer.{role}: {token!r} is not a token of {self.path}. Name one of its vocabulary."
                 )
-            config = {**config, "mask_token": self.mask_token}
+            config = {**config, role: token}
         write_folder(folder, pipeline, config)
 
     def _with_end_of_document(self, pipeline: Pipeline, config: dict[str, Any]) -> dict[str, Any]:

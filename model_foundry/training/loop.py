@@ -98,6 +98,8 @@ class TrainingLoop:
             is_end = is_last or self.state.updates == self.stop_at
             if stop_reason is None and (is_new or self.unmeasured) and not self.measure_if_due(is_last):
                 stop_reason = self.stop.reason_anywhere
+            if stop_reason is not None and is_new and not self.unmeasured:
+                self.unmeasured = self.due.evaluation(self.before, self.state, is_last)  # for whoever resumes
             if stop_reason is not None and self.state.updates == began_at:
                 raise self.stop.obey(stop_reason, "before the first update; there was nothing to save.")
             if is_new:

@@ -116,6 +116,16 @@ def test_a_signal_while_data_are_prepared_saves_nothing_and_keeps_what_is_prepar
     straight.must_equal(lab, "run")
 
 
+def test_what_is_due_after_the_update_of_a_signal_is_measured_by_the_run_that_goes_on(lab, straight):
+    status, output = lab.ends("--run-dir=run", SMALL, failpoint="update.6=signal:SIGTERM")
+    assert status == 75, output
+    assert not any("perplexity/loss" in line for line in lab.metrics("run") if line["update"] == 6)
+
+    lab.run("--run-dir=run", "--resume-from=latest", SMALL)
+
+    straight.must_equal(lab, "run", SMALL)
+
+
 def test_a_signal_after_the_last_save_changes_nothing(lab):
     status, output = lab.ends("--run-dir=run", failpoint="goodbye=signal:SIGTERM")
 

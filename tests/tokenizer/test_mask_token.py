@@ -137,3 +137,13 @@ def test_a_bidirectional_model_writes_no_samples(recipe):
         RecipeError, match=r"samples: found samples, expected none: model .* is bidirectional"
     ):
         recipe("masked_lm", "bidirectional", "samples: {prompts: [a]}")
+
+
+def test_a_tokenizer_has_a_padding_token_where_it_is_asked_for(tmp_path: Path):
+    ByteBpe(vocab_size=265, mask_token=MASK, pad_token="<pad>").write(tmp_path, iter([TEXT]), [])
+
+    encoder = TextEncoder(tmp_path)
+
+    assert (encoder.eos_id, encoder.mask_id, encoder.pad_id) == (0, 1, 2)
+    assert encoder.vocab_size == 265
+    assert 2 not in encoder.encode_batch(["a <pad> b"])[0].tolist()
