@@ -14,9 +14,17 @@ MODELS = {
         "model={type: lstm, layers: 2, hidden: 16, embedding: 8, dropout: 0.1, truncation: 5}",
         "data.documents=isolate",
     ],
+    "ltg_bert": [
+        "model={type: ltg_bert, layers: 2, width: 16, heads: 2, feed_forward: 24, dropout: 0.1}",
+        "objective={type: masked_lm, mask_ratio: 30%}",
+        "data.documents=isolate",
+        "evaluation=[]",
+    ],
     "gpt_bert": [
         "model={type: gpt_bert, layers: 2, width: 16, heads: 2, feed_forward: 24, dropout: 0.1}",
+        "objective={type: hybrid, masked: 3/4}",
         "training.gradient_checkpointing=true",
+        "evaluation=[]",
     ],
 }
 

@@ -207,6 +207,17 @@ def test_gradients_are_finite_where_a_whole_row_is_padding(kind: str) -> None:
 
 
 @each_type
+def test_a_place_that_may_see_nothing_sees_itself_since_not_every_kernel_can_do_without(kind: str) -> None:
+    mask_BT = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]])
+
+    may_see = make(kind).model._may_see(4, mask_BT, None, mask_BT.device)
+
+    assert may_see.any(dim=-1).all()
+    assert torch.equal(may_see[1, 0], torch.eye(4, dtype=torch.bool))
+    assert not may_see[0, 0, 2:, :2].any()
+
+
+@each_type
 def test_documents_whose_positions_restart_do_not_see_each_other(kind: str) -> None:
     model, ids_BT = make(kind), ids(1, 9)
     positions_BT = torch.cat([torch.arange(4), torch.arange(5)])[None]
