@@ -21,7 +21,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("anaphor_gender_agreement", "irregular_past_participle_verbs", "wh_island")
-SIZES = {"n_layer": 4, "n_embd": 128, "n_head": 4, "n_positions": 256}
+SIZES = {
+    "demo": {"n_layer": 4, "n_embd": 128, "n_head": 4, "n_positions": 256, "vocab_size": 2048},
+    "25M": {"n_layer": 8, "n_embd": 448, "n_head": 8, "n_positions": 256, "vocab_size": 12_000},
+}
 
 PEER = """
 import json, sys, time
@@ -90,7 +93,7 @@ def all_sentences(blimp: Path) -> list[str]:
     return [json.loads(line)["sentence_good"] for line in lines]
 
 
-def make_model(folder: Path, texts: list[str]) -> None:
+def make_model(folder: Path, texts: list[str], size: dict[str, int]) -> None:
     """Write a model and a byte-level BPE tokenizer of 2,048 tokens, learned from the texts."""
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -101,7 +104,7 @@ def make_model(folder: Path, texts: list[str]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     special = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **SIZES, **special)).save_pretrained(folder)
+    GPT2LMHeadModel(GPT2Config(**size, **special)).save_pretrained(folder)
 
 
 def compare(kind: str, ours: Ours, peer: subprocess.Popen[str], texts: int, rounds: int) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--size", choices=[*SIZES, "both"], default="both")
     options = parser.parse_args()
     import torch
 
@@ -145,12 +149,19 @@ def main() -> None:
         lines = (options.blimp / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         records = map(json.loads, lines[: options.items // len(NAMES)])
         items += [[one["sentence_good"], one["sentence_bad"]] for one in records]
-    texts = [text for pair in items for text in pair]
     result: dict[str, Any] = {"pairs": len(items), "rounds": options.rounds, "threads": options.threads}
+    for size in SIZES if options.size == "both" else [options.size]:
+        result[size] = measure(SIZES[size], items, options)
+    print(json.dumps(result, indent=2))
+
+
+def measure(size: dict[str, int], items: list[list[str]], options: argparse.Namespace) -> dict[str, Any]:
+    """Compare with both peers on a model of this size."""
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "model").mkdir()
-        make_model(folder / "model", all_sentences(options.blimp))
+        make_model(folder / "model", all_sentences(options.blimp), size)
         (folder / "items.json").write_text(json.dumps(items))
         ours = Ours(folder / "model", items, folder)
         for kind in ("lm_eval", "minicons"):
@@ -165,11 +176,11 @@ def main() -> None:
             assert peer.stdout is not None
             while peer.stdout.readline().strip() not in ("ready", ""):
                 pass
-            result[kind] = compare(kind, ours, peer, len(texts), options.rounds)
+            result[kind] = compare(kind, ours, peer, 2 * len(items), options.rounds)
             assert peer.stdin is not None
             peer.stdin.close()
             peer.wait()
-    print(json.dumps(result, indent=2))
+    return result
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class TokenLogProbabilities:
                 piece_N = targets_N[begin : begin + len(log_p_NV)]
                 scores.append(log_p_NV.gather(1, piece_N[:, None])[:, 0])
                 if mass_of_V is not None:
-                    masses.append(log_p_NV[:, mass_of_V.to(self.device)].logsumexp(1))
+                    masses.append(_log_mass(log_p_NV, mass_of_V.to(self.device)))
                 begin += len(log_p_NV)
         log_masses = None if mass_of_V is None else _in_numpy(masses)
         return _in_numpy(scores), log_masses
@@ -108,11 +108,27 @@ class TokenLogProbabilities:
         return torch.equal(head(hidden), self._model(**arguments, use_cache=False).logits)
 
 
+def _log_mass(log_p_NV: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return ln of the joint probability of ``ids``: a quick product, and exact sums where that is 0."""
+    asked_V = torch.zeros(log_p_NV.shape[1], device=log_p_NV.device)
+    asked_V[ids] = 1
+    log_masses_N = (log_p_NV.exp() @ asked_V).log()
+    vanished_N = ~torch.isfinite(log_masses_N)
+    if vanished_N.any() and len(ids):
+        log_masses_N[vanished_N] = log_p_NV[vanished_N][:, ids].logsumexp(1)
+    return log_masses_N
+
+
 def _in_numpy(pieces: list[torch.Tensor]) -> npt.NDArray[np.float64]:
     if not pieces:
         return np.empty(0)
     whole: npt.NDArray[np.float64] = torch.cat(pieces).double().cpu().numpy()
     return whole
+
+
+def default_batch(device: torch.device) -> int:
+    """Return how many tokens a forward pass takes best: few on a CPU, so that they stay in its caches."""
+    return 512 if device.type == "cpu" else 8192
 
 
 def positions_of(model: torch.nn.Module) -> int | None:

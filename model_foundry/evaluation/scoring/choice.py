@@ -28,7 +28,7 @@ def build_scorer(
     direction: Direction,
     device: torch.device,
     method: Method = "auto",
-    tokens_per_batch: int = 8192,
+    tokens_per_batch: int | None = None,
 ) -> Scorer:
     """Return the scorer of ``model``; one that is a scorer itself, such as an n-gram model, is given back.
 

@@ -53,14 +53,18 @@ class MaskedScorer:
         last: int | None = None,
         metric: Literal["token", "word_l2r"] = "token",
         shifted: bool = False,
-        tokens_per_batch: int = 8192,
+        tokens_per_batch: int | None = None,
     ) -> None:
-        from model_foundry.evaluation.scoring._log_probabilities import TokenLogProbabilities, positions_of
+        from model_foundry.evaluation.scoring._log_probabilities import (
+            TokenLogProbabilities,
+            default_batch,
+            positions_of,
+        )
 
         self._run = TokenLogProbabilities(model, device)
         self._mask_id, self._last = mask_id, last
         self._metric, self._shifted = metric, shifted
-        self._tokens_per_batch = tokens_per_batch
+        self._tokens_per_batch = tokens_per_batch or default_batch(device)
         self._positions = positions_of(model)
 
     @property

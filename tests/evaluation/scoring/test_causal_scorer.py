@@ -18,6 +18,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from model_foundry.errors import DataError
+from model_foundry.evaluation.scoring._log_probabilities import _log_mass
+from model_foundry.evaluation.scoring._tries import arrays_of, tries_of
 from model_foundry.evaluation.scoring.causal import CausalScorer
 
 CPU = torch.device("cpu")
@@ -126,6 +128,30 @@ def test_masses_are_sums_of_probabilities_before_each_token_and_after_the_last(g
     assert len(scored.log_probabilities_T) == 3
 
 
+def test_masses_are_the_same_where_sequences_share_a_tree(gpt2):
+    asked = np.arange(40) % 3 == 0
+    sequences = [[1, 2, 3, 4, 5, end] for end in range(20, 30)] + [[], [1]]
+
+    for first in (0, None):
+        together = CausalScorer(gpt2, CPU).score(sequences, first=first, mass_of_V=asked)
+        for sequence, scored in zip(sequences, together, strict=True):
+            [alone] = CausalScorer(gpt2, CPU).score([sequence], first=first, mass_of_V=asked)
+            assert scored.log_masses == pytest.approx(alone.log_masses, abs=1e-5, nan_ok=True)
+            assert scored.log_probabilities_T == pytest.approx(
+                alone.log_probabilities_T, abs=1e-5, nan_ok=True
+            )
+
+
+def test_a_mass_too_small_for_a_float_still_has_a_logarithm():
+    log_p_NV = torch.tensor([[0.0, -200.0, -201.0], [-1.0, -2.0, -3.0]])
+
+    found = _log_mass(log_p_NV, torch.tensor([1, 2]))
+
+    assert found.tolist() == pytest.approx(
+        [-200 + math.log1p(math.exp(-1)), math.log(math.exp(-2) + math.exp(-3))], abs=1e-4
+    )
+
+
 def test_the_masses_of_nothing_are_those_after_its_context(gpt2):
     [scored] = CausalScorer(gpt2, CPU).score([[]], first=0, mass_of_V=np.ones(40, dtype=bool))
 
@@ -150,16 +176,63 @@ def test_a_sequence_that_fits_just_so_is_scored_and_a_longer_one_refused(gpt2):
 
 def test_equal_sequences_cost_one_row_and_short_rows_share_a_batch(gpt2):
     shapes = []
-    handle = gpt2.transformer.register_forward_pre_hook(
-        lambda _, ids, given: shapes.append(
-            tuple(given["input_ids"].shape if given.get("input_ids") is not None else ids[0].shape)
-        ),
-        with_kwargs=True,
-    )
 
-    CausalScorer(gpt2, CPU, tokens_per_batch=12).score(
-        [[1, 2, 3, 4], [5, 6], [5, 6], [7], [8], [9, 9]], first=0
-    )
+    def look(_: object, ids: tuple[torch.Tensor, ...], given: dict[str, torch.Tensor]) -> None:
+        shapes.append(tuple((ids or (given["input_ids"],))[0].shape))
 
+    handle = gpt2.transformer.register_forward_pre_hook(look, with_kwargs=True)
+    sequences = [[1, 2, 3, 4], [5, 6], [5, 6], [7], [8], [9, 9]]
+    CausalScorer(gpt2, CPU, tokens_per_batch=4).score(sequences, first=None)
     handle.remove()
-    assert shapes[2:] == [(3, 4), (2, 1)]  # the first two find out that the output layer can stand apart
+
+    assert shapes[2:] == [(1, 3), (2, 1)]  # the first two find out that the output layer can stand apart
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_sequences_begin_with_alike_is_computed_once_where_a_model_allows_it(name):
+    model = build(name)
+    stems = [[1, 2, 3, 4, 5], [1, 2, 3, 6], [7, 8, 9, 10]]
+    sequences = [[*stem, end] for stem in stems for end in range(20, 32)] + [[1, 2], [7]]
+    tokens = 0
+
+    def count(_: object, ids: tuple[torch.Tensor, ...], given: dict[str, torch.Tensor]) -> None:
+        nonlocal tokens
+        tokens += (ids or (given["input_ids"],))[0].numel()
+
+    handle = model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    scorer = CausalScorer(model, CPU)
+    scorer.score([sequences[0]], first=0)
+    tokens = 0
+    found = scorer.score([*sequences, *sequences[:3]], first=0)
+    handle.remove()
+
+    for sequence, scored in zip([*sequences, *sequences[:3]], found, strict=True):
+        assert scored.log_probabilities_T == pytest.approx(by_hand(model, sequence, 0), abs=1e-5)
+    by_themselves = sum(map(len, sequences))
+    # Trees are checked against some sequences alone; after that they hold 13 nodes where 202 tokens were.
+    scorer_again = tokens
+    tokens = 0
+    model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    scorer.score(sequences, first=0)
+    if name in ("gpt2", "llama", "neox", "moe"):
+        assert tokens < by_themselves / 4
+        assert scorer_again > tokens
+    if name == "mamba2":
+        assert tokens >= by_themselves
+
+
+def test_a_row_is_a_tree_whose_nodes_see_their_ancestors():
+    [trie] = tries_of([[1, 2, 3], [1, 2], [1, 4]])
+
+    ids, positions, sees = arrays_of([trie])
+
+    assert ids.tolist() == [[1, 2, 3, 4]]
+    assert positions.tolist() == [[0, 1, 2, 1]]
+    assert sees[0, 0].astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    assert [trie.paths[trie.sequences.index(n)] for n in range(3)] == [[0, 1, 2], [0, 1], [0, 3]]
+
+
+def test_rows_hold_up_to_64_nodes():
+    tries = tries_of([[1, number] for number in range(100)])
+
+    assert [len(trie.ids) for trie in tries] == [64, 38]
