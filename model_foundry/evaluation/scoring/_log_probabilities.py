@@ -53,18 +53,21 @@ class TokenLogProbabilities:
         """
         with torch.no_grad():
             arguments = {name: value.to(self.device) for name, value in arguments.items()}
-            places_N, targets_N = places_N.to(self.device), targets_N.to(self.device)
-            scores, masses = [], []
+            # A place with several targets has its logits computed once.
+            places_M, index_N = places_N.to(self.device).unique(return_inverse=True)
+            targets_N = targets_N.to(self.device)
+            scores_N = torch.empty(len(targets_N), device=self.device)
+            masses = None if mass_of_V is None else torch.empty(len(targets_N), device=self.device)
             begin = 0
-            for logits_NV in self._logits(arguments, places_N):
-                log_p_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-                piece_N = targets_N[begin : begin + len(log_p_NV)]
-                scores.append(log_p_NV.gather(1, piece_N[:, None])[:, 0])
-                if mass_of_V is not None:
-                    masses.append(_log_mass(log_p_NV, mass_of_V.to(self.device)))
-                begin += len(log_p_NV)
-        log_masses = None if mass_of_V is None else _in_numpy(masses)
-        return _in_numpy(scores), log_masses
+            for logits_MV in self._logits(arguments, places_M):
+                log_p_MV = torch.log_softmax(logits_MV.float(), dim=-1)
+                mine = ((index_N >= begin) & (index_N < begin + len(log_p_MV))).nonzero()[:, 0]
+                rows = index_N[mine] - begin
+                scores_N[mine] = log_p_MV[rows, targets_N[mine]]
+                if masses is not None and mass_of_V is not None:
+                    masses[mine] = _log_mass(log_p_MV, mass_of_V.to(self.device))[rows]
+                begin += len(log_p_MV)
+        return _in_numpy(scores_N), None if masses is None else _in_numpy(masses)
 
     def rows_at_once(self, length: int, tokens: int) -> int:
         """Return how many rows of ``length`` make a batch of about ``tokens`` that fits in memory."""
@@ -119,10 +122,8 @@ def _log_mass(log_p_NV: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return log_masses_N
 
 
-def _in_numpy(pieces: list[torch.Tensor]) -> npt.NDArray[np.float64]:
-    if not pieces:
-        return np.empty(0)
-    whole: npt.NDArray[np.float64] = torch.cat(pieces).double().cpu().numpy()
+def _in_numpy(values: torch.Tensor) -> npt.NDArray[np.float64]:
+    whole: npt.NDArray[np.float64] = values.double().cpu().numpy()
     return whole
 
 

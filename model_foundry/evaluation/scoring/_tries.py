@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-_NODES_A_ROW = 64
+_NODES_A_ROW = 96
 """Attention within a row grows with its square; there are hardly longer beginnings to share."""
 
 
@@ -21,6 +21,9 @@ class Trie:
     """A row: the nodes of sequences that follow one another in lexicographic order."""
 
     ids: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    """Node before each one; -1 before the first of a sequence."""
+
     depths: list[int] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
     """Which sequences lie in it."""
@@ -37,6 +40,7 @@ class Trie:
         shared = self._shared(sequence)
         path = self.paths[-1][:shared] if self.paths else []
         for depth in range(shared, len(sequence)):
+            self.parents.append(path[-1] if path else -1)
             path.append(len(self.ids))
             self.ids.append(sequence[depth])
             self.depths.append(depth)
@@ -53,7 +57,7 @@ class Trie:
 
 
 def tries_of(sequences: Sequence[Sequence[int]]) -> list[Trie]:
-    """Lay sequences into rows of up to 64 nodes; longer ones have a row of their own, empty ones none."""
+    """Lay sequences into rows of up to 96 nodes; longer ones have a row of their own, empty ones none."""
     tries: list[Trie] = []
     for number in sorted(range(len(sequences)), key=lambda number: sequences[number]):
         sequence = sequences[number]
@@ -78,7 +82,8 @@ def arrays_of(
     for row, trie in enumerate(tries):
         ids_BT[row, : len(trie.ids)] = trie.ids
         positions_BT[row, : len(trie.ids)] = trie.depths
-        for path in trie.paths:
-            lower = np.tril(np.ones((len(path), len(path)), dtype=np.bool_))
-            sees_BTT[row][np.ix_(path, path)] |= lower
+        sees_TT = sees_BTT[row]
+        for node, parent in enumerate(trie.parents):
+            if parent >= 0:
+                sees_TT[node] |= sees_TT[parent]
     return ids_BT, positions_BT, sees_BTT[:, None]

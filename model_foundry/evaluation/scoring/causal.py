@@ -137,22 +137,23 @@ class CausalScorer:
     def _are_as_alone(self, tries: list[Trie], chosen: list[tuple[int, ...]]) -> bool:
         """Whether sequences have the scores in their tree that they have alone; tried for each new length.
 
-        Tried are all sequences of the row with the longest one, and of the row with the most.
+        Tried are the longest one and, in its row, the first and the last: a model that goes by the order in
+        a row and not by the mask scores the later ones otherwise.
         """
         longest = max(map(len, chosen))
         if longest <= self._tried_length:
             return True
         number = next(number for number, row in enumerate(chosen) if len(row) == longest)
-        tried = [next(trie for trie in tries if number in trie.sequences)]
-        tried.append(max(tries, key=lambda trie: len(trie.sequences)))
+        trie = next(trie for trie in tries if number in trie.sequences)
         # The last token of each stands for its target, too: only the comparison counts here.
         rows = [(*row, *row[-1:]) for row in chosen]
         try:
-            found = self._run_trees(tried, rows, None)
+            found = self._run_trees([trie], rows, None)
         except (TypeError, ValueError, RuntimeError):  # a model that takes no such mask or positions
             self._takes_trees = False
             return False
-        numbers = sorted(found, key=lambda number: -len(rows[number]))
+        tried = {number, trie.sequences[0], trie.sequences[-1]}
+        numbers = sorted(tried, key=lambda number: -len(rows[number]))
         alone = self._score_batch([rows[number] for number in numbers], 1, [0], None)
         self._tried_length = longest
         self._takes_trees = all(

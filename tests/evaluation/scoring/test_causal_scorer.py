@@ -232,7 +232,7 @@ def test_a_row_is_a_tree_whose_nodes_see_their_ancestors():
     assert [trie.paths[trie.sequences.index(n)] for n in range(3)] == [[0, 1, 2], [0, 1], [0, 3]]
 
 
-def test_rows_hold_up_to_64_nodes():
+def test_rows_hold_up_to_96_nodes():
     tries = tries_of([[1, number] for number in range(100)])
 
-    assert [len(trie.ids) for trie in tries] == [64, 38]
+    assert [len(trie.ids) for trie in tries] == [96, 6]
