@@ -54,7 +54,7 @@ class TokenLogProbabilities:
         with torch.no_grad():
             arguments = {name: value.to(self.device) for name, value in arguments.items()}
             # A place with several targets has its logits computed once.
-            places_M, index_N = places_N.to(self.device).unique(return_inverse=True)
+            places_M, index_N = torch.unique(places_N.to(self.device), return_inverse=True)
             targets_N = targets_N.to(self.device)
             scores_N = torch.empty(len(targets_N), device=self.device)
             masses = None if mass_of_V is None else torch.empty(len(targets_N), device=self.device)

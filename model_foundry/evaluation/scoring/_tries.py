@@ -59,7 +59,7 @@ class Trie:
 def tries_of(sequences: Sequence[Sequence[int]]) -> list[Trie]:
     """Lay sequences into rows of up to 96 nodes; longer ones have a row of their own, empty ones none."""
     tries: list[Trie] = []
-    for number in sorted(range(len(sequences)), key=lambda number: sequences[number]):
+    for number in sorted(range(len(sequences)), key=lambda number: tuple(sequences[number])):
         sequence = sequences[number]
         if not sequence:
             continue
