@@ -182,6 +182,5 @@ class Masks:
             lengths = generator.integers(1, self.settings.longest_span + 1, size=length)
             return np.repeat(np.arange(length), lengths)[:length]
         starts_W = (row.words_W() > 0) | is_special_W
-        starts_W[1:] |= is_special_W[:-1]
         starts_W[0] = True
         return np.cumsum(starts_W) - 1

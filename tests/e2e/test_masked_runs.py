@@ -6,6 +6,12 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
+
+from model_foundry.config.load import load_recipe
+from model_foundry.data.loader import WindowDataset
+from model_foundry.objective import IGNORED
+from model_foundry.running.building import build_model_and_plan, prepare_data
 
 MASKED = [
     "model={type: bert, layers: 2, width: 16, heads: 2, dropout: 0.1}",
@@ -81,3 +87,21 @@ def test_an_evaluator_of_what_is_not_trained_is_refused(lab):
         "evaluation=[{type: masked_loss}]", status=2
     )
     assert "perplexity, and objective masked_lm trains masked_loss: name that" in lab.run(*MASKED, status=2)
+
+
+@KINDS
+def test_the_gradient_of_an_update_is_that_of_its_hidden_tokens_mean(lab, settings, monkeypatch):
+    """Computed anew from the recipe, all windows of the update at once."""
+    settings = [*settings, "training.duration=1 updates", "schedule.warmup=0", "evaluation=[]"]
+    settings = [setting.replace("dropout: 0.1", "dropout: 0.0") for setting in settings]
+    lab.run("--run-dir=run", *settings, "training.micro_batch_size=3")
+    monkeypatch.chdir(lab.folder)
+
+    config = load_recipe("recipe.yaml", settings)
+    data = prepare_data(config, [lab.folder], lambda _: None)
+    built = build_model_and_plan(config, data, 1, [lab.folder])
+    batch = WindowDataset(built.course, built.arrangement).__getitems__(list(built.course.span(0)))
+    (config.objective.loss(built.model, batch).total / (batch["targets_BT"] != IGNORED).sum()).backward()
+
+    norms = [parameter.grad.norm() for parameter in built.model.parameters() if parameter.grad is not None]
+    assert lab.metrics("run")[0]["grad_norm"] == pytest.approx(torch.stack(norms).norm().item(), rel=1e-4)

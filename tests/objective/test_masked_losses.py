@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,10 @@ def test_padding_is_not_seen_and_a_row_of_padding_harms_nothing() -> None:
     segments_BT[1, 7:] = segments_BT[2] = 0
     batch = Batch(ids_BT=ids_BT, segments_BT=segments_BT)
 
-    logits = model(**objective.arguments(batch)).logits
+    arguments = objective.arguments(batch)
+    logits = model(**arguments).logits
 
+    assert arguments["attention_mask"].tolist() == [[1] * 12, [1] * 7 + [0] * 5, [1] * 12]
     torch.testing.assert_close(logits[1, :7], model(input_ids=ids_BT[1:2, :7]).logits[0], atol=1e-5, rtol=0)
     assert logits.isfinite().all()
 
@@ -160,6 +163,20 @@ def test_isolation_is_proved_on_the_model_as_the_objective_calls_it(kind: str) -
     objective, direction, build = KINDS[kind]
 
     require_isolation(build(), objective, direction, VOCABULARY, 32)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_leak_from_either_side_is_found(turned: bool) -> None:
+    class OneSided(torch.nn.Module):
+        """Sums all tokens up to a place, or from it on."""
+
+        def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+            ids_BT = input_ids.flip(1) if turned else input_ids
+            sums_BT = ids_BT.double().cumsum(1)
+            return SimpleNamespace(logits=(sums_BT.flip(1) if turned else sums_BT)[..., None])
+
+    with pytest.raises(RecipeError, match="isolate cannot be kept by OneSided"):
+        require_isolation(OneSided(), MaskedLM(), "bidirectional", VOCABULARY, 32)  # type: ignore[arg-type]
 
 
 def test_a_bidirectional_model_that_is_given_no_mask_is_refused() -> None:

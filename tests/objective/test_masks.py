@@ -142,6 +142,19 @@ def test_a_ratio_on_a_line_goes_from_its_start_to_its_end() -> None:
         assert_share(int(chosen[first : first + 100].sum()), 100 * (LENGTH - 1), middle, units_of=1.3)
 
 
+@pytest.mark.parametrize("moved", [{"epoch": 1}, {"position": 8}])
+def test_another_epoch_or_position_has_other_masks(moved: dict[str, int]) -> None:
+    masks = MaskedLM(mask_ratio=0.5).masks(TOKENS, seed=5, positions=ROWS)
+    tokens = np.full(LENGTH, 9)
+
+    def chosen(*, epoch: int = 0, position: int = 7) -> list[bool]:
+        row = Row(tokens, tokens, tokens, lambda: tokens, epoch, position)
+        return masks.draw(row)[0].tolist()
+
+    assert chosen() == chosen()
+    assert chosen(**moved) != chosen()
+
+
 def test_held_out_rows_have_the_last_ratio() -> None:
     chosen = Masked(MaskedLM(mask_ratio={"start": 0.5, "end": 0.1}), positions=0).chosen
 

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from model_foundry.config.load import load_recipe
+from model_foundry.corpus import Validation
+from model_foundry.corpus.cache import read_manifest
 from model_foundry.corpus.encoder import TextEncoder
+from model_foundry.corpus.prepare import prepare_corpus
+from model_foundry.corpus.source.text_files import TextFiles
 from model_foundry.errors import RecipeError
 from model_foundry.tokenizer import MASK, Tokenizer
 from model_foundry.tokenizer.byte import Byte
@@ -51,6 +55,26 @@ def test_without_one_the_files_are_what_they_were(kind: str, tmp_path: Path):
     with_mask = made(kind, tmp_path / "with", MASK)
     added = 0 if kind == "byte_bpe" else 1  # whose number of ids is exact
     assert with_mask.vocab_size == encoder.vocab_size + added
+
+
+def test_a_tokenizer_without_one_keeps_its_name_in_the_cache(tmp_path: Path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    for cache, mask_token in [("without", None), ("with", MASK)]:
+        prepare_corpus(
+            sources=[TextFiles(path="a.txt")],
+            validation=Validation(fraction=0),
+            tokenizer=Character(mask_token=mask_token),
+            seed=1,
+            folders=[tmp_path],
+            cache=tmp_path / cache,
+        )
+
+    def settings(cache: str) -> dict[str, str]:
+        [entry] = (tmp_path / cache / "tokenizers").iterdir()
+        return read_manifest(entry, verify=True)["settings"]
+
+    assert settings("without") == {"type": "character"}  # of which, among others, the name is made
+    assert settings("with") == {"type": "character", "mask_token": MASK}
 
 
 def test_a_vocabulary_too_small_for_bytes_and_special_tokens_is_refused(tmp_path: Path):
