@@ -63,8 +63,6 @@ class ChunkedDigest:
 class _Begun:
     """A large file whose digest, and perhaps whose flush, is under way."""
 
-    descriptor: int
-    size: int
     flush: Future[None] | None
     chunks: list[Future[bytes]]
 
@@ -84,6 +82,7 @@ class Hashing:
         self._folder = folder
         self._chunk_bytes = chunk_bytes
         self._begun: dict[str, _Begun] = {}
+        self._opened: list[int] = []
         self._hashers = ThreadPoolExecutor(_cores(), "hash")
         self._flushers = ThreadPoolExecutor(2, "flush")
         self._buffers = threading.local()
@@ -98,8 +97,9 @@ class Hashing:
         """Give up what is not done, and let go of the files."""
         for pool in (self._hashers, self._flushers):
             pool.shutdown(cancel_futures=True)
-        for begun in self._begun.values():
-            os.close(begun.descriptor)
+        for descriptor in self._opened:
+            os.close(descriptor)
+        self._opened.clear()
         self._begun.clear()
 
     def begin(self, name: str, *, flush: bool = False) -> None:
@@ -117,13 +117,14 @@ class Hashing:
         if size <= CHUNK_BYTES or name in self._begun:
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        self._opened.append(descriptor)
         offsets = range(0, size, self._chunk_bytes)
-        self._begun[name] = _Begun(
-            descriptor,
-            size,
-            self._flushers.submit(os.fsync, descriptor) if flush else None,
-            [self._hashers.submit(self._chunk, descriptor, offset, size) for offset in offsets],
-        )
+        try:
+            flushing = self._flushers.submit(os.fsync, descriptor) if flush else None
+            chunks = [self._hashers.submit(self._chunk, descriptor, offset, size) for offset in offsets]
+        except RuntimeError:  # no thread can be had where memory is short: the caller does it, in its time
+            return
+        self._begun[name] = _Begun(flushing, chunks)
 
     def flushed(self, name: str) -> None:
         """Return when a file is on the disk.

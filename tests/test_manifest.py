@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -123,6 +124,22 @@ def test_a_large_file_has_the_digest_of_the_digests_of_its_chunks(tmp_path):
     for name in ("just", "small"):
         expected = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         assert manifest["files"][name]["sha256"] == expected
+
+
+def test_a_large_file_has_its_digest_where_no_thread_can_be_had(tmp_path, monkeypatch):
+    (tmp_path / "large").write_bytes(os.urandom(2 * CHUNK_BYTES + 1))
+    with Hashing(tmp_path) as hashing:
+        hashing.begin("large", flush=True)
+        expected = hashing.result("large")
+
+    def no_thread(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", no_thread)
+    with Hashing(tmp_path) as hashing:
+        hashing.begin("large", flush=True)
+        hashing.flushed("large")
+        assert hashing.result("large") == expected
 
 
 def test_one_flipped_bit_in_any_chunk_is_found(tmp_path):

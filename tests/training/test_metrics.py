@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import torch
 
@@ -83,7 +84,8 @@ def test_a_log_can_be_cut_back_while_it_is_written(tmp_path):
     log.write({"update": 2, "again": True})
     log.close()
 
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"update": 1},
-        {"update": 2, "again": True},
-    ]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    times = [line.pop("time") for line in lines]
+    assert lines == [{"update": 1}, {"update": 2, "again": True}]
+    assert times == sorted(times)
+    assert abs(times[-1] - time.time()) < 3600
