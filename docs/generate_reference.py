@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from model_foundry.averaging import Averaging
-from model_foundry.config import schema
+from model_foundry.config import schema, stages
 from model_foundry.config.check import NOT_YET
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
@@ -91,8 +91,9 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("corpus", schema.Corpus),
     ("corpus.validation", Validation),
     ("data", schema.Data),
+    ("data.context_warmup", stages.ContextStage),
     ("data.mixture", schema.Mixture),
-    ("data.mixture.stages", schema.MixtureStage),
+    ("data.mixture.stages", stages.MixtureStage),
     ("training", schema.Training),
     ("checkpoints", schema.Checkpoints),
     ("samples", schema.Samples),

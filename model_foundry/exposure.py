@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan
+from model_foundry.config.plan import ContextStage, CorpusFacts, ModelFacts, RunPlan
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepared import PreparedCorpus
@@ -24,7 +24,7 @@ from model_foundry.data.text_search import find_text
 from model_foundry.data.windows import Windows
 from model_foundry.errors import DataError, RecipeError
 from model_foundry.run_directory import RunDirectory
-from model_foundry.running.courses import ORDER_FILE, build_course, open_windows
+from model_foundry.running.courses import ORDER_FILE, build_course, build_rows, open_windows
 from model_foundry.running.reopening import reopen_run
 from model_foundry.training.checkpoint_files import TRAINER_STATE, published
 from model_foundry.training.state import TrainState
@@ -95,6 +95,7 @@ class Exposure:
         self.updates_done = int(run.status().get("update") or 0)
         self._passed_over = _passed_over(run)
         self._course = course
+        self._rows = build_rows(course, plan)
         self._encoder = encoder
         self._folders = {source.name: source.folder for source in corpus.sources}
         self._sources = {windows.stream.name: number for number, windows in enumerate(course.windows)}
@@ -115,12 +116,15 @@ class Exposure:
         if rank is not None and not 0 <= rank < self.plan.processes:
             raise RecipeError(f"--rank {rank}: the run has ranks 0 to {self.plan.processes - 1}. Name one.")
         shown = []
-        attempt = TrainState(updates=update - 1, passed_over=self._passed_over).attempt
-        for slot, position in enumerate(self._course.span(attempt)):
+        for slot, position in enumerate(self._span(update)):
             round_, dealt_to = divmod(slot // self.plan.micro_batch_size, self.plan.processes)
             if rank is None or rank == dealt_to:
                 shown.append(self._shown(position, dealt_to, round_ + 1))
         return shown
+
+    def row_length(self, update: int) -> int:
+        """Return the tokens of the rows in which an update shows its windows."""
+        return self._rows.length(self._span(update).start)
 
     def find_document(self, number: int, source: str | None = None) -> tuple[str, Piece | None]:
         """Return the source and the training part of a document; None where it was never meant to be shown.
@@ -178,6 +182,9 @@ class Exposure:
                     if attempt < self._attempts
                 ]
         return sorted(found, key=lambda showing: (showing.update, showing.window))
+
+    def _span(self, update: int) -> range:
+        return self._course.span(TrainState(updates=update - 1, passed_over=self._passed_over).attempt)
 
     @property
     def _attempts(self) -> int:
@@ -266,4 +273,5 @@ def read_plan(path: Path) -> RunPlan:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["corpus"] = CorpusFacts(**content["corpus"])
     content["model"] = ModelFacts(**content["model"])
+    content["context_warmup"] = tuple(ContextStage(**stage) for stage in content["context_warmup"])
     return RunPlan(**{field.name: content[field.name] for field in fields(RunPlan)})

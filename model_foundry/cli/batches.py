@@ -89,6 +89,7 @@ def _of_update(exposure: Exposure, update: int, rank: int | None) -> tuple[dict[
     dealt = f" of rank {rank}" if rank is not None else ""
     lines = [
         f"update {update} of {plan.updates}{state}: {len(windows)} windows{dealt} of {plan.context} tokens"
+        f"{_as_rows(plan.context, exposure.row_length(update))}"
     ]
     for window in windows:
         lines += _window_lines(window)
@@ -98,9 +99,14 @@ def _of_update(exposure: Exposure, update: int, rank: int | None) -> tuple[dict[
         "updates_done": exposure.updates_done,
         "processes": plan.processes,
         "micro_batch_size": plan.micro_batch_size,
+        "row_length": exposure.row_length(update),
         "windows": [asdict(window) for window in windows],
     }
     return answer, lines
+
+
+def _as_rows(context: int, length: int) -> str:
+    return "" if length == context else f", each shown as {context // length} rows of {length}"
 
 
 def _window_lines(window: ShownWindow) -> list[str]:

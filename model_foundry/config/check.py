@@ -74,6 +74,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
     rules: list[tuple[set[str], Callable[[ExperimentConfig], Iterator[Finding]]]] = [
         ({"training"}, _sizes),
         ({"training", "schedule"}, _lengths),
+        ({"data"}, _context_warmup),
         ({"corpus", "data"}, _mixture),
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
@@ -179,6 +180,23 @@ def _lengths(config: ExperimentConfig) -> Iterator[Finding]:
             f"found '{warmup}', expected at most training.duration, '{run}': the peak is never reached",
             (("training", "duration"),),
         )
+
+
+def _context_warmup(config: ExperimentConfig) -> Iterator[Finding]:
+    data, stages = config.data, config.data.context_warmup
+    following = [*(stage.context for stage in stages[1:]), data.context]  # one too many without stages
+    for index, (stage, after) in enumerate(zip(stages, following, strict=False)):
+        path = ("data", "context_warmup", index)
+        if stage.context >= after:
+            text = f"found {stage.context}, expected less than {after}, which comes after it"
+            yield Finding((*path, "context"), text, (("data", "context"),))
+        elif data.context % stage.context:
+            text = f"found {stage.context}, expected a divisor of data.context, {data.context}"
+            yield Finding((*path, "context"), text, (("data", "context"),))
+        before = stages[index - 1].until if index else None
+        if before is not None and before.unit == stage.until.unit and before.amount >= stage.until.amount:
+            text = f"found '{stage.until}', expected more than '{before}', the end of the stage before it"
+            yield Finding((*path, "until"), text)
 
 
 def _mixture(config: ExperimentConfig) -> Iterator[Finding]:

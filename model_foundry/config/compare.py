@@ -99,6 +99,8 @@ def _meaning(key: str, duration_is_free: bool) -> Meaning:
 
 def _is_independent_of_duration(recipe: dict[str, Any]) -> bool:
     schedule = recipe.get("schedule", {})
+    if any(stage["until"].endswith("%") for stage in recipe.get("data", {}).get("context_warmup", [])):
+        return False
     if any(source.get("max_epochs") for source in recipe.get("corpus", {}).get("sources", [])):
         return False  # how much of each source is left depends on the length
     return schedule.get("type") == "constant" and not str(schedule.get("warmup", "")).endswith("%")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from model_foundry.config.schema import ExperimentConfig
@@ -37,6 +38,16 @@ class ModelFacts:
     parameters: int
     embedding_parameters: int
     flops_per_token: int
+    early_flops_per_token: tuple[int, ...] = ()
+    """The same at the contexts of ``data.context_warmup``, in order."""
+
+
+@dataclass(frozen=True)
+class ContextStage:
+    """Updates, from where the stage before ends, that show windows as rows of ``context`` tokens."""
+
+    until: int
+    context: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class RunPlan:
     processes: int
     rounds_per_update: int
     context: int
+    context_warmup: tuple[ContextStage, ...]
     tokens_per_update: int
     tokens: int
     words: int
@@ -129,8 +141,9 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
         raise RecipeError(f"training.duration: {training.duration} is less than one update. Lengthen it.")
     micro_batch_size = _micro_batch_size(config, processes)
 
-    whole_epochs, rest = divmod(updates, corpus.updates)
-    tokens = whole_epochs * corpus.targets + min(rest * tokens_per_update, corpus.targets)
+    tokens = _tokens(updates, corpus, tokens_per_update)
+    stages = _context_warmup(config, corpus, updates)
+    tokens_by_stage = [_tokens(stage.until, corpus, tokens_per_update) for stage in stages]
     warmup = resolve_updates(config.schedule.warmup, corpus, tokens_per_update, total=updates)
     if warmup > updates:
         raise RecipeError(
@@ -147,6 +160,7 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
         processes=processes,
         rounds_per_update=-(-training.batch_size // (micro_batch_size * processes)),
         context=context,
+        context_warmup=stages,
         tokens_per_update=tokens_per_update,
         tokens=tokens,
         words=tokens * corpus.words // corpus.targets,
@@ -154,7 +168,7 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
         warmup_updates=warmup,
         corpus=corpus,
         model=model,
-        flops=float(model.flops_per_token) * tokens,
+        flops=_flops(model, [*tokens_by_stage, tokens]),
         checkpoints=(),
         estimates=("words", "bytes"),
     )
@@ -167,6 +181,33 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
 def learning_rate_curve(config: ExperimentConfig, plan: RunPlan) -> Curve:
     """Return the share of the peak learning rate as a pure function of the update."""
     return config.schedule.curve(plan.updates, plan.updates_of)
+
+
+def _tokens(updates: int, corpus: CorpusFacts, tokens_per_update: int) -> int:
+    whole_epochs, rest = divmod(updates, corpus.updates)
+    return whole_epochs * corpus.targets + min(rest * tokens_per_update, corpus.targets)
+
+
+def _flops(model: ModelFacts, ends: list[int]) -> float:
+    """Return the operations of the run; one stage after the other ends at so many tokens."""
+    per_token = [*model.early_flops_per_token, model.flops_per_token]
+    lengths = [end - start for start, end in pairwise([0, *ends])]
+    return float(sum(cost * length for cost, length in zip(per_token, lengths, strict=True)))
+
+
+def _context_warmup(config: ExperimentConfig, corpus: CorpusFacts, updates: int) -> tuple[ContextStage, ...]:
+    data, stages, before = config.data, [], 0
+    for index, stage in enumerate(data.context_warmup):
+        tokens_per_update = config.training.batch_size * data.context
+        until = resolve_updates(stage.until, corpus, tokens_per_update, total=updates)
+        if not before <= until <= updates:
+            raise RecipeError(
+                f"data.context_warmup.{index}.until: {stage.until} is update {until}, expected {before} to "
+                f"{updates}: after the stage before it and within the run. Move it there."
+            )
+        stages.append(ContextStage(until, stage.context))
+        before = until
+    return tuple(stages)
 
 
 def _micro_batch_size(config: ExperimentConfig, processes: int) -> int:

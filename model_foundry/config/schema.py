@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from model_foundry.averaging import Averaging
 from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
 from model_foundry.config.policy import NonFinitePolicy
+from model_foundry.config.stages import ContextStage, MixtureStage, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
@@ -31,7 +32,7 @@ from model_foundry.schedule import Schedule
 from model_foundry.seeds import derive_seed
 from model_foundry.tokenizer import MASK, Tokenizer
 from model_foundry.tracking import Tracker
-from model_foundry.units import Count, Duration, Interval, Time
+from model_foundry.units import Duration, Interval, Time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
 _RESERVED = {
@@ -55,7 +56,6 @@ def _check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-PositiveCount = Annotated[Count, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -88,16 +88,6 @@ class Corpus(Settings):
     """What is held out for evaluation."""
 
 
-class MixtureStage(Settings):
-    """A part of the run with weights of its own."""
-
-    duration: Interval | None = None
-    """Its length; the last stage goes on to the end of the run."""
-
-    weights: list[Annotated[float, Field(ge=0)]] = Field(default_factory=list)
-    """One for each source, in order; those of the sources where not given."""
-
-
 class Mixture(Settings):
     """How much of each source is shown, beyond the sources' own weights."""
 
@@ -113,6 +103,9 @@ class Data(Settings):
 
     context: PositiveCount = 256
     """Tokens a window."""
+
+    context_warmup: list[ContextStage] = Field(default_factory=list)
+    """Shorter rows at first: [{context: 128, until: 90%}]; an update has the same tokens, in more rows."""
 
     documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
     """concatenate: attention crosses documents. isolate: no attention or loss across them. pad: one a row."""

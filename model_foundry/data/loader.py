@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model_foundry.data.mixture import AnyCourse
+from model_foundry.data.rows import Rows
 from model_foundry.objective import IGNORED, Arrangement, Batch, Row
 from model_foundry.parent_death import end_with_parent
 
@@ -78,23 +79,32 @@ class WindowDataset(Dataset[Batch]):
     Args:
         course: Which window stands where.
         arrangement: What the objective does to each row, if anything.
+        rows: How long rows are; a window each where not given.
     """
 
-    def __init__(self, course: AnyCourse, arrangement: Arrangement | None = None) -> None:
+    def __init__(
+        self, course: AnyCourse, arrangement: Arrangement | None = None, rows: Rows | None = None
+    ) -> None:
         self._course = course
         self._arrangement = arrangement
         self._context = course.windows[0].context
+        self._rows = rows or Rows(self._context)
         self._isolates = course.windows[0].documents == "isolate"
 
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        """Return the micro-batch of ``positions``, its rows right-padded with ignored targets."""
+        """Return the micro-batch of ``positions``, its windows right-padded with ignored targets.
+
+        The positions are of one update, so that all rows have one length.
+        """
         shape = (len(positions), self._context)
         ids = np.zeros(shape, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
-        places = np.broadcast_to(np.arange(self._context), shape).copy() if self._isolates else None
+        row_length = self._rows.length(max(positions))
+        inside_row = np.arange(self._context) % row_length
+        places = np.broadcast_to(inside_row, shape).copy() if self._isolates else None
         arranged = None if self._arrangement is None else _Arranged(self._arrangement, shape)
         exposure = np.zeros(4, np.int64)
         for row, position in enumerate(positions):
@@ -113,20 +123,21 @@ class WindowDataset(Dataset[Batch]):
                 assert places is not None
                 if windows.shared:
                     targets[row, inside - 1] = IGNORED
-                places[row, inside:] -= places[row, inside] if inside < self._context else 0
+                if inside < self._context:
+                    places[row, inside : inside - inside % row_length + row_length] -= places[row, inside]
             if arranged is not None:
                 stream = windows.stream
                 words = partial(stream.words_by_token, start, stop)
-                made = Row(ids[row], targets[row], tokens, words, place.epoch, position)
+                made = Row(ids[row], targets[row], tokens, words, place.epoch, position, row_length)
                 arranged.add(row, made, length, boundaries)
             exposure += windows.exposure(place.window)
         batch: Batch = {
-            "ids_BT": torch.from_numpy(ids),
-            "targets_BT": torch.from_numpy(targets),
+            "ids_BT": torch.from_numpy(ids.reshape(-1, row_length)),
+            "targets_BT": torch.from_numpy(targets.reshape(-1, row_length)),
             "exposure": torch.from_numpy(exposure),
         }
         if places is not None:
-            batch["positions_BT"] = torch.from_numpy(places)
+            batch["positions_BT"] = torch.from_numpy(places.reshape(-1, row_length))
         if arranged is not None:
             arranged.complete(batch)
         return batch
@@ -136,7 +147,7 @@ _NONE: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
 class _Arranged:
-    """What the rows of a micro-batch are beside ids and targets, where the objective arranges them."""
+    """What the windows of a micro-batch are beside ids and targets, where the objective arranges them."""
 
     def __init__(self, arrangement: Arrangement, shape: tuple[int, int]) -> None:
         self._arrangement = arrangement
@@ -152,11 +163,12 @@ class _Arranged:
 
     def complete(self, batch: Batch) -> None:
         """Add what the loss needs to know of the rows."""
+        shape = batch["ids_BT"].shape
         batch["counted"] = (batch["targets_BT"] != IGNORED).sum()
         if (self._segments != 1).any():
-            batch["segments_BT"] = torch.from_numpy(self._segments)
+            batch["segments_BT"] = torch.from_numpy(self._segments.reshape(shape))
         if self._arrangement.gives_direction:
-            batch["causal_B"] = torch.from_numpy(self._causal)
+            batch["causal_B"] = torch.from_numpy(self._causal.repeat(shape[0] // len(self._causal)))
 
 
 def build_loader(
@@ -166,6 +178,7 @@ def build_loader(
     workers: int,
     seed: int,
     arrangement: Arrangement | None = None,
+    rows: Rows | None = None,
 ) -> DataLoader[Batch]:
     """Return the loader that ``accelerator.prepare`` takes.
 
@@ -177,7 +190,7 @@ def build_loader(
         # Workers do not tokenize; unset, the tokenizer's library warns of each fork after it has been used.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return DataLoader(
-        WindowDataset(course, arrangement),
+        WindowDataset(course, arrangement, rows),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_as_is,  # type: ignore[arg-type]  # __getitems__ gives a batch, not a list

@@ -30,7 +30,7 @@ class Batch(TypedDict, total=False):
 
     ids_BT: torch.Tensor
     targets_BT: torch.Tensor
-    positions_BT: torch.Tensor  # place within the document; absent where attention crosses documents
+    positions_BT: torch.Tensor  # place within document and row; absent where attention crosses documents
     segments_BT: torch.Tensor  # arranged rows: number of the document, 0 for padding; absent where all are 1
     causal_B: torch.Tensor  # arranged rows of models that obey a mask: whether places see none behind them
     exposure: torch.Tensor  # int64 (4,): tokens, words, bytes, documents that the micro-batch shows
@@ -64,7 +64,7 @@ class Tokens:
 
 @dataclass
 class Row:
-    """A row of a micro-batch, to be arranged. W tokens of its window; T places, more where it is padded."""
+    """A window of a micro-batch, to be arranged. W tokens; T places, more where it is padded."""
 
     ids_T: npt.NDArray[np.int64]
     targets_T: npt.NDArray[np.int64]
@@ -77,6 +77,9 @@ class Row:
     epoch: int
     position: int
     """Windows that the run was shown before it; masks depend on epoch and position, and on nothing else."""
+
+    context: int
+    """Places of a row: T, or a divisor of it where the window is shown as several rows."""
 
 
 class Arrangement(Protocol):

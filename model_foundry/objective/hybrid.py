@@ -94,5 +94,7 @@ class _HybridRows:
 
         chosen_W, shown_W = self.masks.draw(row, take_out)
         row.ids_T[:length] = shown_W[:-1]
+        # Predicted, if at all, at the last place of the row before, where it is not seen anyway.
+        row.ids_T[: length : row.context] = row.tokens_W[: length : row.context]
         targets_T[~chosen_W[1:]] = IGNORED
         return False

@@ -15,6 +15,7 @@ from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
 from model_foundry.data.mixture import AnyCourse
+from model_foundry.data.rows import Rows
 from model_foundry.data.windows import Windows
 from model_foundry.errors import RecipeError
 from model_foundry.failpoints import reach
@@ -22,7 +23,7 @@ from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.model.scaling import Factors
 from model_foundry.objective import Arrangement, Tokens
-from model_foundry.running.courses import build_course, corpus_facts, open_windows
+from model_foundry.running.courses import build_course, build_rows, corpus_facts, open_windows
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
 
@@ -50,6 +51,7 @@ class Built:
     optimizer: torch.optim.Optimizer
     plan: RunPlan
     course: AnyCourse
+    rows: Rows
     arrangement: Arrangement | None = None
     """What the objective does to each row."""
 
@@ -74,7 +76,7 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
     if config.data.documents == "isolate":
         direction = config.model.direction
         require_isolation(model, config.objective, direction, data.encoder.vocab_size, config.data.context)
-    plan = plan_run(config, data.facts, _model_facts(model, config.data.context), processes)
+    plan = plan_run(config, data.facts, _model_facts(model, config), processes)
     rates = {name: factor.learning_rate for name, factor in factors.items()}
     optimizer = config.optimizer.build(model, rates)
     if config.averaging is not None:
@@ -86,7 +88,7 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
         seed=config.seed_of("mask"),
         positions=course.span(plan.updates - 1).stop,
     )
-    return Built(model, optimizer, plan, course, arrangement)
+    return Built(model, optimizer, plan, course, build_rows(course, plan), arrangement)
 
 
 def tokens_of(encoder: TextEncoder) -> Tokens:
@@ -143,10 +145,13 @@ def _enable_gradient_checkpointing(model: PreTrainedModel) -> None:
     model.activation_checkpointing_enable()
 
 
-def _model_facts(model: PreTrainedModel, context: int) -> ModelFacts:
+def _model_facts(model: PreTrainedModel, config: ExperimentConfig) -> ModelFacts:
     counts = count_parameters(model)
     return ModelFacts(
         parameters=counts["total"],
         embedding_parameters=counts["embedding"],
-        flops_per_token=flops_per_token(model, context),
+        flops_per_token=flops_per_token(model, config.data.context),
+        early_flops_per_token=tuple(
+            flops_per_token(model, stage.context) for stage in config.data.context_warmup
+        ),
     )

@@ -24,6 +24,7 @@ from model_foundry.data.mixture import (
     shares_by_temperature,
     shares_by_weight,
 )
+from model_foundry.data.rows import Rows
 from model_foundry.data.stream import TokenStream
 from model_foundry.data.windows import Windows, packing
 from model_foundry.errors import DataError
@@ -118,6 +119,13 @@ def build_course(
     most = [source.max_epochs for source in config.corpus.sources]
     capped = capped_stages(stages, [source.count for source in windows], most, names)
     return MixtureCourse(windows, capped, seed=seed, mode=mode, batch_size=batch_size)
+
+
+def build_rows(course: AnyCourse, plan: RunPlan) -> Rows:
+    """Return how long the rows are at each position of the run."""
+    ends = [course.span(stage.until - 1).stop if stage.until else 0 for stage in plan.context_warmup]
+    lengths = [stage.context for stage in plan.context_warmup]
+    return Rows(plan.context, tuple(zip(ends, lengths, strict=True)))
 
 
 def store_order(course: AnyCourse, path: Path) -> None:

@@ -44,6 +44,7 @@ def open_batches(
             workers=config.data.workers,
             seed=config.seed_of("data"),
             arrangement=built.arrangement,
+            rows=built.rows,
         )
         return iter(accelerator.prepare(loader))
 

@@ -134,8 +134,10 @@ def _batches(config: ExperimentConfig, built: Built, updates: int) -> list[list[
     """Return the micro-batches of the first updates."""
     size = built.plan.micro_batch_size
     sampler = UpdateSampler(built.course, start=0, stop=updates, micro_batch_size=size, processes=1)
-    seed, arrangement = config.seed_of("data"), built.arrangement
-    loader = iter(build_loader(built.course, sampler, workers=0, seed=seed, arrangement=arrangement))
+    seed, arrangement, lengths = config.seed_of("data"), built.arrangement, built.rows
+    loader = iter(
+        build_loader(built.course, sampler, workers=0, seed=seed, arrangement=arrangement, rows=lengths)
+    )
     spans = [len(built.course.span(update)) for update in range(updates)]
     return [[next(loader) for _ in range(rounds(span, size, 1))] for span in spans]
 

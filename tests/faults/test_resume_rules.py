@@ -74,6 +74,7 @@ CHANGES = {
     "corpus.validation.fraction=20%": "identity",
     "tokenizer.vocab_size=320": "identity",
     "data.context=32": "identity",
+    "data.context_warmup=[{context: 8, until: 90%}]": "identity",
     "training.batch_size=16": "identity",
     "optimizer.weight_decay=0": "trajectory",
     "training.precision=bf16": "trajectory",
@@ -129,6 +130,9 @@ def test_more_updates_are_free_where_the_learning_rate_does_not_depend_on_them(t
     )
 
     assert [change.meaning for change in recipe_changes(then, now)] == ["free"]
+    for recipe in (then, now):
+        recipe["data"] = {**recipe["data"], "context_warmup": [{"context": 8, "until": "90%"}]}
+    assert [change.meaning for change in recipe_changes(then, now)] == ["trajectory"]
 
 
 @pytest.mark.e2e

@@ -50,7 +50,7 @@ def arranged(objective: Objective, direction: Any, rows: int) -> Batch:
     targets = tokens[:, 1:].copy() if objective.shared_tokens else np.full_like(ids, IGNORED)
     causal = [
         arrangement.arrange(
-            Row(ids[row], targets[row], tokens[row], lambda: np.ones(LENGTH + 1, np.int64), 0, row)
+            Row(ids[row], targets[row], tokens[row], lambda: np.ones(LENGTH + 1, np.int64), 0, row, LENGTH)
         )
         for row in range(rows)
     ]

@@ -39,7 +39,9 @@ class Masked:
         self.causal = np.array(
             [
                 arrangement.arrange(
-                    Row(self.ids[row], self.targets[row], self.tokens[row], lambda: self.words, 0, row)
+                    Row(
+                        self.ids[row], self.targets[row], self.tokens[row], lambda: self.words, 0, row, LENGTH
+                    )
                 )
                 for row in range(ROWS)
             ]
