@@ -48,7 +48,8 @@ def test_short_rows_leave_the_clock_alone_and_processes_change_nothing(lab):
     assert counts(one) == counts(plain)
     assert counts(two) == counts(plain)
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-6)
-    assert [line["loss"] for line in one] != [line["loss"] for line in plain]
+    for update, (short, whole) in enumerate(zip(one, plain, strict=True)):
+        assert update >= 18 or short["loss"] != pytest.approx(whole["loss"], rel=1e-6)
     plans = [json.loads((lab.folder / run / "plan.json").read_text()) for run in ("plain", "one")]
     assert plans[1]["context_warmup"] == [{"until": 6, "context": 4}, {"until": 18, "context": 8}]
     tokens = [0, *(plans[1]["tokens_per_update"] * update for update in (6, 18)), plans[1]["tokens"]]
