@@ -11,6 +11,7 @@ from typing import Any
 
 from model_foundry.manifest import write_atomically
 from model_foundry.report.facts import Line, RunFacts, measures_of, read_run
+from model_foundry.report.groups import group_curves
 from model_foundry.report.series import X_AXES, Series, began_at, smoothed, thinned, with_hours
 from model_foundry.report.svg import draw, short
 
@@ -57,6 +58,7 @@ def render(facts: RunFacts) -> str:
         cards=_cards(facts),
         axes=axes_of(plots),
         plots=plots,
+        groups=group_curves(facts.path / "evaluations"),
         incidents=[event for event in facts.events if event.get("event") not in _ROUTINE],
         samples=_samples(facts.samples),
         sources=_sources(facts.corpus),

@@ -70,6 +70,23 @@ def draw(series: Sequence[Series], axis: str, unit: str, title: str, first_colou
     return "".join([*parts, "</svg>"])
 
 
+def spark(points: Sequence[tuple[float, float]], title: str) -> str:
+    """Return a line without axes, as high as a line of text, or nothing for fewer than two points."""
+    if len(points) < 2:
+        return ""
+    x_low, x_high = points[0][0], points[-1][0]
+    y_low, y_high = _padded(min(y for _, y in points), max(y for _, y in points))
+    where = [
+        (120 * (x - x_low) / ((x_high - x_low) or 1.0), 20 - 20 * (y - y_low) / (y_high - y_low))
+        for x, y in thinned(points, 60)
+    ]
+    path = "".join(f"{'L' if index else 'M'}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(where))
+    return (
+        f'<svg class="spark" viewBox="0 0 120 20" role="img" aria-label="{escape(title)}">'
+        f'<path class="line c1" d="{path}"/></svg>'
+    )
+
+
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return round numbers (1, 2 or 5 times a power of ten) between ``low`` and ``high``."""
     raw = (high - low) / about

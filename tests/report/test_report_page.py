@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -129,6 +130,30 @@ def test_a_run_that_did_not_go_on_keeps_its_page(make_run: MakeRun):
     keep_report(run)
 
     assert (run / "report.html").read_text() == "as it was"
+
+
+def test_every_paradigm_has_a_curve_of_its_own(make_run: MakeRun):
+    run = make_run()
+    row = {"suite": "blimp", "level": "paradigm", "measure": "accuracy"}
+    rows = [
+        {**row, "group": group, "update": update, "value": value + update / 100}
+        for group, value in (("island_a", 0.5), ("island_b", 0.25))
+        for update in (0, 10)
+    ]
+    (run / "evaluations").mkdir()
+    (run / "evaluations" / "blimp.json").write_text(json.dumps({"rows": rows}))
+    (run / "evaluations" / "torn.json").write_text('{"rows": [{"sui')
+
+    page = render(read_run(run))
+
+    assert "blimp: accuracy by paradigm (2)" in page
+    for group, first, last in (("island_a", "0.5000", "0.6000"), ("island_b", "0.2500", "0.3500")):
+        found = re.search(
+            rf"<td>{group}</td><td class=.n.>(.*?)</td><td>(.*?)</td><td class=.n.>(.*?)</td>", page
+        )
+        assert found is not None
+        assert (found[1], found[3]) == (first, last)
+        assert 'aria-label="' + group in found[2]
 
 
 @pytest.mark.slow
