@@ -6,7 +6,9 @@ import json
 from itertools import pairwise
 
 import pytest
+from typer.testing import CliRunner
 
+from model_foundry.cli import app
 from model_foundry.exposure import open_exposure
 
 CONTEXT = "data.context_warmup=[{context: 4, until: 6 updates}, {context: 8, until: 75%}]"
@@ -59,6 +61,16 @@ def test_short_rows_leave_the_clock_alone_and_processes_change_nothing(lab):
     assert plans[1]["flops"] == sum(flops) < plans[0]["flops"]
     exposure = open_exposure(lab.folder / "one")
     assert [exposure.row_length(update) for update in (1, 6, 7, 18, 19, 24)] == [4, 4, 8, 8, 16, 16]
+    said = [
+        CliRunner()
+        .invoke(app, ["batches", str(lab.folder / "one"), "--update", update])
+        .stdout.splitlines()[0]
+        for update in ("7", "19")
+    ]
+    assert said == [
+        "update 7 of 24: 8 windows of 16 tokens, each shown as 2 rows of 8",
+        "update 19 of 24: 8 windows of 16 tokens",
+    ]
 
 
 def test_a_stage_that_ends_after_the_run_is_refused(lab):

@@ -150,7 +150,7 @@ def test_another_epoch_or_position_has_other_masks(moved: dict[str, int]) -> Non
     tokens = np.full(LENGTH, 9)
 
     def chosen(*, epoch: int = 0, position: int = 7) -> list[bool]:
-        row = Row(tokens, tokens, tokens, lambda: tokens, epoch, position)
+        row = Row(tokens, tokens, tokens, lambda: tokens, epoch, position, LENGTH)
         return masks.draw(row)[0].tolist()
 
     assert chosen() == chosen()
