@@ -261,7 +261,7 @@ def test_random_kills_in_a_loop_of_saves_cost_nothing(trials, memory):
         acknowledged = max([start["resumed"], *(update for what, update in rest if what == "saved")])
         is_inside = _is_between_first_open_and_rename(run, child.pid)
         inside += is_inside
-        aim *= 1.05 if is_inside else 0.75  # the delay that hits depends on the disk, so it is found by trying
+        aim *= 1.05 if is_inside else 0.75  # the delay that hits depends on the disk: found by trying
         if start["resumed"] > len(digests) - 60:
             run, acknowledged = memory / f"life-{trial}", -1
 
