@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +28,7 @@ from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource
 from model_foundry.corpus.shards import SideWriter, encode_parts
 from model_foundry.corpus.source import Source
 from model_foundry.corpus.split import Part, SplitRule, SplitSource, Tally
+from model_foundry.corpus.steps import DocumentStep, check_chain
 from model_foundry.tokenizer import Tokenizer
 
 Progress = Callable[[str, float], None]
@@ -50,6 +51,7 @@ def prepare_corpus(
     seed: int,
     folders: list[Path],
     cache: Path,
+    steps: Sequence[DocumentStep] = (),
     progress: Progress | None = None,
 ) -> PreparedCorpus:
     """Return tokenizer and shards of a corpus, from the cache or made now.
@@ -61,6 +63,7 @@ def prepare_corpus(
         seed: Chooses the held-out documents.
         folders: Where relative paths are looked for.
         cache: Everything is written below it; ``default_cache_folder()`` is the usual one.
+        steps: What is done to every document of every source, in order.
         progress: Told now and then how far it is.
 
     Raises:
@@ -70,9 +73,9 @@ def prepare_corpus(
     """
     report = progress or (lambda _stage, _share: None)
     rule = _rule(validation, seed)
-    training = [_read(source, number, rule, folders, cache) for number, source in enumerate(sources)]
+    training = [_read(source, number, rule, folders, cache, steps) for number, source in enumerate(sources)]
     held_out = [
-        _read(source, number, SplitRule("validation"), folders, cache, "held_out-")
+        _read(source, number, SplitRule("validation"), folders, cache, steps, "held_out-")
         for number, source in enumerate(validation.sources)
     ]
     _warn_of_shared_files(training, held_out)
@@ -92,10 +95,16 @@ def _rule(validation: Validation, seed: int) -> SplitRule:
 
 
 def _read(
-    source: Source, number: int, rule: SplitRule, folders: list[Path], cache: Path, prefix: str = ""
+    source: Source,
+    number: int,
+    rule: SplitRule,
+    folders: list[Path],
+    cache: Path,
+    steps: Sequence[DocumentStep],
+    prefix: str = "",
 ) -> SplitSource:
     inputs = fingerprint(source.inputs(folders), cache)
-    return SplitSource(f"{prefix}{source.part_name()}-{number}", source, inputs, rule)
+    return SplitSource(f"{prefix}{source.part_name()}-{number}", source, inputs, rule, steps)
 
 
 def _warn_of_shared_files(training: list[SplitSource], held_out: list[SplitSource]) -> None:
@@ -222,6 +231,10 @@ def _encode(source: SplitSource, encoder: TextEncoder, folder: Path, report: Pro
         "splits": splits,
         "dropped": {"empty_documents": tally.blank_documents, "bytes": tally.blank_bytes},
         "cut": {"documents": tally.cut_documents, "words": tally.cut_words},
+        "steps": [
+            {**step, **counted.summary()}
+            for step, counted in zip(key.get("steps", []), tally.steps, strict=True)
+        ],
     }
 
 
@@ -233,7 +246,10 @@ def _check_conservation(name: str, splits: dict[str, dict[str, Any]], tally: Tal
         "bytes": tally.bytes,
     }
     written = {unit: sum(counts[unit] for counts in splits.values()) for unit in read}
-    assert read == written, f"{name}: read {read}, wrote {written}"
+    if tally.steps:
+        check_chain(tally.steps, read, written)
+    else:
+        assert read == written, f"{name}: read {read}, wrote {written}"
 
 
 def _reporting(source: SplitSource, parts: Iterator[Part], stage: str, report: Progress) -> Iterator[Part]:

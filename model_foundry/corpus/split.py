@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from model_foundry.corpus._words import count_words
 from model_foundry.corpus.fingerprint import FingerprintedInput
-from model_foundry.corpus.source import Source
+from model_foundry.corpus.source import Input, Source
+from model_foundry.corpus.steps import DocumentStep, Reading, StepTally, apply_steps, steps_key
 from model_foundry.errors import DataError
 
 Side = Literal["train", "validation"]
@@ -72,6 +73,8 @@ class Tally:
     cut_words: int = 0
     """1 when the cut goes through a word, which then counts on both sides."""
 
+    steps: list[StepTally] = field(default_factory=list)
+
 
 class SplitSource:
     """A source with its rule, which can be read any number of times and gives the same parts each time.
@@ -81,19 +84,29 @@ class SplitSource:
         source: Its settings.
         inputs: Its files.
         rule: How it is divided.
+        steps: What is done to every document once its side is known, in order.
     """
 
-    def __init__(self, name: str, source: Source, inputs: list[FingerprintedInput], rule: SplitRule) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        inputs: list[FingerprintedInput],
+        rule: SplitRule,
+        steps: Sequence[DocumentStep] = (),
+    ) -> None:
         self.name = name
         self.source = source
         self.inputs = inputs
         self.rule = rule
+        self.steps = list(steps)
 
     def key(self) -> dict[str, Any]:
         """Return what its parts depend on, without the places of files and the use made of the text."""
         settings = self.source.model_dump(mode="json", exclude={"path", "weight", "max_epochs"})
         inputs = [[item.source_input.name, item.sha256] for item in self.inputs]
-        return {"source": settings, "inputs": inputs, "split": self.rule.key()}
+        steps = {"steps": steps_key(self.steps)} if self.steps else {}
+        return {"source": settings, "inputs": inputs, "split": self.rule.key(), **steps}
 
     def parts(self, tally: Tally | None = None) -> Iterator[Part]:
         """Yield every document that is not blank, in order.
@@ -105,37 +118,54 @@ class SplitSource:
             DataError: When the text cannot be read or cannot be divided like this.
         """
         tally = tally or Tally()
+        tally.steps = [StepTally() for _ in self.steps]
         position = 0
-        for ordinal, text in self._documents(tally):
+        for ordinal, document in self._documents(tally, parsed=any(step.needs_parse for step in self.steps)):
             if self.rule.kind == "tail":
-                yield from self._cut(ordinal, text, self._cut_at - position, tally)
-                position += len(text)
+                yield from self._cut(ordinal, document, self._cut_at - position, tally)
+                position += len(document.text)
             elif self.rule.kind == "document":
-                yield Part(ordinal, text, "validation" if self._held_out[ordinal] else "train")
+                yield from self._on(
+                    "validation" if self._held_out[ordinal] else "train", ordinal, document, tally
+                )
             else:
-                yield Part(ordinal, text, self.rule.kind)
+                yield from self._on(self.rule.kind, ordinal, document, tally)
 
-    def _documents(self, tally: Tally) -> Iterator[tuple[int, str]]:
+    def _on(self, side: Side, ordinal: int, document: Reading, tally: Tally) -> Iterator[Part]:
+        left = apply_steps(document, self.steps, tally.steps, is_training=side == "train")
+        if left is not None:
+            yield Part(ordinal, left.text, side)
+
+    def _documents(self, tally: Tally, parsed: bool = False) -> Iterator[tuple[int, Reading]]:
         ordinal = 0
         for item in self.inputs:
             tally.documents_by_input.append(0)
-            for text in self.source.documents(item.source_input):
+            for document in self._readings(item.source_input, parsed):
+                text = document.text
                 tally.documents_by_input[-1] += 1
                 if text and not text.isspace():
                     if tally.counts_text:
                         tally.words += count_words(text)
                         tally.bytes += len(text.encode())
-                    yield ordinal, text
+                    yield ordinal, document
                 else:
                     tally.blank_documents += 1
                     tally.blank_bytes += len(text.encode())
                 ordinal += 1
 
-    def _cut(self, ordinal: int, text: str, at: int, tally: Tally) -> Iterator[Part]:
-        if at >= len(text):
-            yield Part(ordinal, text, "train")
+    def _readings(self, source_input: Input, parsed: bool) -> Iterator[Reading]:
+        if parsed:
+            for document in self.source.parsed(source_input):  # type: ignore[attr-defined,unused-ignore]
+                yield Reading(document.text, document)
+        else:
+            yield from map(Reading, self.source.documents(source_input))
+
+    def _cut(self, ordinal: int, document: Reading, at: int, tally: Tally) -> Iterator[Part]:
+        text = document.text
+        if at >= len(text) or (at > 0 and self.steps):  # steps take documents as a whole
+            yield from self._on("train", ordinal, document, tally)
         elif at <= 0:
-            yield Part(ordinal, text, "validation")
+            yield from self._on("validation", ordinal, document, tally)
         else:
             tally.cut_documents += 1
             tally.cut_words += not (text[at - 1].isspace() or text[at].isspace())
@@ -145,7 +175,7 @@ class SplitSource:
     @cached_property
     def _cut_at(self) -> int:
         """Characters of the training side; one pass over the text."""
-        characters = sum(len(text) for _, text in self._documents(Tally()))
+        characters = sum(len(document.text) for _, document in self._documents(Tally()))
         at = math.floor(characters * (1 - self.rule.fraction))
         if at == 0:
             raise DataError(
@@ -160,10 +190,10 @@ class SplitSource:
         tally = Tally()
         ordinals, hashes = array("q"), array("Q")
         start = f"{self.rule.seed}|".encode()
-        for ordinal, text in self._documents(tally):
+        for ordinal, document in self._documents(tally):
             ordinals.append(ordinal)
             hashes.append(
-                int.from_bytes(hashlib.blake2b(start + text.encode(), digest_size=8).digest(), "big")
+                int.from_bytes(hashlib.blake2b(start + document.text.encode(), digest_size=8).digest(), "big")
             )
         chosen = choose_held_out(np.frombuffer(hashes, dtype=np.uint64), self.rule.fraction)
         if chosen.all():
