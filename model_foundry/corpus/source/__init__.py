@@ -9,9 +9,11 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
+from model_foundry.corpus.parsed import Document
 from model_foundry.parts import Part
 
 
@@ -28,6 +30,9 @@ class Input:
 
 class Source(Part):
     """Settings of one source of documents."""
+
+    is_parsed: ClassVar[bool] = False
+    """Whether ``parsed`` gives the documents with a parse."""
 
     weight: float | None = Field(default=None, gt=0)
     """Share of this source in the mixture; without weights every document is seen once an epoch."""
@@ -53,3 +58,7 @@ class Source(Part):
         Raises:
             DataError: When the input cannot be read or decoded, naming file and byte offset.
         """
+
+    def parsed(self, source_input: Input) -> Iterator[Document]:
+        """Yield the documents of one input with their parse; the texts are those of ``documents``."""
+        raise NotImplementedError(f"{self.part_name()} brings no parse")

@@ -1,0 +1,13 @@
+"""Write every sentence backwards, word by word (an impossible language, Kallini et al. 2024, arXiv:2401.06416)."""
+
+from __future__ import annotations
+
+from model_foundry.corpus.intervention._order import Reordering
+
+
+class Reverse(Reordering):
+    """The last word comes first; a sentence of one word has nothing to change."""
+
+    def reordered(self, places: list[int], written: str, number: int) -> list[int]:
+        """Return the places backwards."""
+        return places[::-1]

@@ -1,0 +1,29 @@
+"""Parsed text in CoNLL-U, also as gz or zst: its words make the text, its parse is there for interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from model_foundry.corpus._files import read_lines
+from model_foundry.corpus.parsed import Document
+from model_foundry.corpus.parsed.conllu import read_conllu
+from model_foundry.corpus.source import Input
+from model_foundry.corpus.source._paths import PathSource
+
+
+class Conllu(PathSource):
+    """Sentences are separated by a space, paragraphs by a line break; within a sentence '# text' decides."""
+
+    is_parsed: ClassVar[bool] = True
+
+    document: Literal["newdoc", "newpar", "sentence"] = "newdoc"
+    """newdoc: what '# newdoc' begins; without any, the file. newpar: every paragraph. sentence: every sentence."""
+
+    def documents(self, source_input: Input) -> Iterator[str]:
+        """Yield the text of every document, in order."""
+        return (document.text for document in self.parsed(source_input))
+
+    def parsed(self, source_input: Input) -> Iterator[Document]:
+        """Yield every document with its parse, in order."""
+        return read_conllu(read_lines(source_input.path), str(source_input.path), self.document)
