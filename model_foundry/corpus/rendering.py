@@ -123,9 +123,7 @@ def _pieces(unit: range, text: str, plan: SentencePlan) -> list[_Piece]:
     return [*before, _Piece(text, is_inserted=False), *after]
 
 
-def _move_capital(
-    pieces: list[list[_Piece]], order: tuple[int, ...], first: int, sentence: Sentence
-) -> None:
+def _move_capital(pieces: list[list[_Piece]], order: tuple[int, ...], first: int, sentence: Sentence) -> None:
     """Give the capital of a sentence's first word to the word that is first now."""
     was_first = next(piece for piece in pieces[first] if not piece.is_inserted)
     in_order = (piece for source in order for piece in pieces[source])

@@ -170,9 +170,7 @@ def _places(surface: str, forms: list[str], start: int) -> list[tuple[int, int]]
 
 def _token(columns: list[str], start: int, end: int, where: str, number: int) -> Token:
     if columns[0] != str(number):
-        raise DataError(
-            f"{where}: the word has number {columns[0]!r}, expected {number}. Repair the file."
-        )
+        raise DataError(f"{where}: the word has number {columns[0]!r}, expected {number}. Repair the file.")
     head = columns[6]
     if head != "_" and not head.isdecimal():
         raise DataError(f"{where}: the head is {head!r}, expected a number or _. Repair the file.")
