@@ -3,9 +3,9 @@
 All interventions plan on the document as it was written, so their order decides nothing but the conflicts:
 
 - A word that any of them deletes is deleted, whatever else was to become of it.
-- Of several replacements of a word, and of several orders of a sentence, the intervention that is listed first
-  has its way. Insertions all stand, in the order of the list; those beside the words of a sentence that is
-  deleted as a whole go with it.
+- Of several replacements of a word, and of several orders of a sentence, the intervention that is listed
+  first has its way. Insertions all stand, in the order of the list; those beside the words of a sentence that
+  is deleted as a whole go with it.
 
 A candidate of which something was overruled counts as overruled, and what is left of it stands.
 """
@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass
 class Counts:
-    """What one intervention found and did; words are those of the parse, bytes those of their forms in UTF-8."""
+    """What one intervention found and did; words are those of the parse, bytes those of their forms."""
 
     candidates: int = 0
     """Places that it would change at full intensity."""

@@ -1,15 +1,15 @@
 """An edited document as text: what becomes of white space, contractions and capital letters.
 
-- **White space.** Where words go, one of the gaps around them stays: a line break before a space, else the first.
-  None stays between what is left and punctuation that stood right after (or an opening mark that stood right
-  before) what went: ``said he.`` becomes ``said.``, ``(he said)`` becomes ``(said)``. A gap is never made
-  where there was none, and one that is kept is kept as it was.
-- **Contractions.** What is left of a multiword token is written together as before: ``it's`` without ``it`` is
-  ``'s``. Where a part is replaced, or the parts do not spell the whole, they are written apart: ``don't`` with
-  ``did`` for ``do`` is ``did n't``, ``del`` without ``el`` is ``de``.
-- **Capitals.** A replacement is written in capitals, or with a capital, where the word was. Where another word
-  comes first in a sentence that began with a capital, it gets one; the word that was first loses its own,
-  unless its lemma has it.
+- **White space.** Where words go, one of the gaps around them stays: a line break before a space, else the
+  first. None stays between what is left and punctuation that stood right after (or an opening mark that stood
+  right before) what went: ``said he.`` becomes ``said.``, ``(he said)`` becomes ``(said)``. A gap is never
+  made where there was none, and one that is kept is kept as it was.
+- **Contractions.** What is left of a multiword token is written together as before: ``it's`` without ``it``
+  is ``'s``. Where a part is replaced, or the parts do not spell the whole, they are written apart: ``don't``
+  with ``did`` for ``do`` is ``did n't``, ``del`` without ``el`` is ``de``.
+- **Capitals.** A replacement is written in capitals, or with a capital, where the word was. Where another
+  word comes first in a sentence that began with a capital, it gets one; the word that was first loses its
+  own, unless its lemma has it.
 - Punctuation is left as it is, even where nothing is left for it to separate.
 """
 

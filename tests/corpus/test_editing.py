@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,7 @@ def test_a_tenth_of_the_candidates_of_a_treebank_is_a_tenth_and_nested(test_data
 
     sets = [changed(tenths / 10) for tenths in range(11)]
 
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(sets))
     assert not sets[0]
     assert len(sets[10]) == 1300
     assert all(

@@ -7,7 +7,7 @@ from model_foundry.corpus.parsed import Token
 
 
 class RemoveArticles(WordRemoval):
-    """Words with UPOS DET and PronType=Art; what agrees with them, or elides before them, is left as it is."""
+    """Words with UPOS DET and PronType=Art; what agrees with them is left as it is."""
 
     def is_target(self, token: Token) -> bool:
         """Whether a word is an article."""

@@ -13,8 +13,8 @@ from model_foundry.corpus.parsed import Token
 class RemoveExpletives(WordRemoval):
     """Words with one of the relations, of any part of speech."""
 
-    relations: Annotated[list[str], Field(min_length=1)] = ["expl", "expl:impers", "expl:subj"]
-    """Relations that count, exactly as annotated; reflexives (expl:pv, expl:pass) are not among the default."""
+    relations: Annotated[list[str], Field(min_length=1)] = Field(default=["expl", "expl:impers", "expl:subj"])
+    """Relations that count, exactly as annotated; the default has no reflexives (expl:pv, expl:pass)."""
 
     def is_target(self, token: Token) -> bool:
         """Whether a word is an expletive."""

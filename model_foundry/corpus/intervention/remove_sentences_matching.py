@@ -1,4 +1,4 @@
-"""Take out whole sentences that hold a construction (filtered corpora, Patil et al. 2024, arXiv:2405.15750)."""
+"""Take out whole sentences that hold a construction, as in FiCT (Patil et al. 2024, arXiv:2405.15750)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from model_foundry.corpus.intervention import Candidate, Edit, Intervention
 from model_foundry.corpus.parsed import Document, Sentence, Token
 
 
 class RemoveSentencesMatching(Intervention):
-    """A sentence goes when its text matches ``pattern`` and one of its words has all that the others ask for."""
+    """A sentence goes when its text matches ``pattern`` and one of its words has all that is asked for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"relations": ["nsubj:pass"]}]})
 
     pattern: str | None = None
     """Regular expression (Python's) to be found in the sentence's text."""

@@ -13,7 +13,9 @@ from model_foundry.corpus.parsed import Token
 class RemoveSubjectPronouns(WordRemoval):
     """Words with UPOS PRON and one of the relations; questions and relative clauses are not excepted."""
 
-    relations: Annotated[list[str], Field(min_length=1)] = ["nsubj", "nsubj:pass", "nsubj:outer"]
+    relations: Annotated[list[str], Field(min_length=1)] = Field(
+        default=["nsubj", "nsubj:pass", "nsubj:outer"]
+    )
     """Relations that count as subject, exactly as annotated; the default has those of passives, too."""
 
     pronoun_types: list[str] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Write every sentence backwards, word by word (an impossible language, Kallini et al. 2024, arXiv:2401.06416)."""
+"""Write the words of every sentence backwards (impossible languages, Kallini et al. 2024, 2401.06416)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Parsed text: documents of sentences of words, in the terms of Universal Dependencies, with their places.
 
-Whatever parses (a treebank, spaCy, Stanza) ends in these classes, so that an edit is written once. Every place
-is a number of characters from the start of the document's text.
+Whatever parses (a treebank, spaCy, Stanza) ends in these classes, so that an edit is written once. Every
+place is a number of characters from the start of the document's text.
 """
 
 from __future__ import annotations

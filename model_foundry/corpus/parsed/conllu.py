@@ -1,6 +1,6 @@
 """CoNLL-U, the format of Universal Dependencies, to documents (https://universaldependencies.org/format.html).
 
-Empty nodes (``8.1``), language-specific tags and enhanced dependencies are passed over: they stand for no text.
+Empty nodes (``8.1``), language-specific tags and enhanced dependencies are passed over.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class _Block:
 def read_conllu(lines: Iterable[str], where: str, boundary: Boundary) -> Iterator[Document]:
     """Yield the documents of a file.
 
-    Within a sentence the white space is that of its ``# text`` comment, else ``SpaceAfter=No`` says where there
-    is none. Sentences are separated by a space (by nothing after ``SpaceAfter=No``), paragraphs by a line break.
+    Within a sentence the white space is that of its ``# text`` comment, else ``SpaceAfter=No`` says where
+    there is none. Sentences are separated by a space (by nothing after ``SpaceAfter=No``), paragraphs by a
+    line break.
 
     Args:
         lines: Of the file.
@@ -81,8 +82,8 @@ def _blocks(lines: Iterable[str], where: str) -> Iterator[_Block]:
         columns = line.split("\t")
         if len(columns) != _COLUMNS:
             raise DataError(
-                f"{where}:{number}: has {len(columns)} columns between tabs, expected {_COLUMNS} as in CoNLL-U. "
-                "Repair the line, or name the kind of file it is under type."
+                f"{where}:{number}: has {len(columns)} columns between tabs, expected {_COLUMNS} as in "
+                "CoNLL-U. Repair the line, or name the kind of file it is under type."
             )
         if "." not in columns[0]:
             block.rows.append((number, columns))
@@ -121,12 +122,13 @@ def _sentence(block: _Block, where: str, offset: int) -> tuple[Sentence, str, st
             tokens.append(_token(columns, start, start + len(form), f"{where}:{line}", first))
     if inside or (multiword and multiword[-1].stop > len(tokens)):
         raise DataError(
-            f"{where}:{block.line}: a multiword token names more words than the sentence has. Repair the file."
+            f"{where}:{block.line}: a multiword token names more words than the sentence has. Repair the "
+            "file."
         )
     if given is not None and given[len(text) :].strip():
         raise DataError(
-            f"{where}:{block.line}: '# text' goes on with {given[len(text) :].strip()[:40]!r} after the last word, "
-            "expected the words to spell it. Repair the file."
+            f"{where}:{block.line}: '# text' goes on with {given[len(text) :].strip()[:40]!r} after the last "
+            "word, expected the words to spell it. Repair the file."
         )
     return Sentence(tuple(tokens), tuple(multiword)), text, gap
 

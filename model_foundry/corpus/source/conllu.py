@@ -1,4 +1,4 @@
-"""Parsed text in CoNLL-U, also as gz or zst: its words make the text, its parse is there for interventions."""
+"""Parsed text in CoNLL-U, also as gz or zst: its words make the text, interventions read its parse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Conllu(PathSource):
     is_parsed: ClassVar[bool] = True
 
     document: Literal["newdoc", "newpar", "sentence"] = "newdoc"
-    """newdoc: what '# newdoc' begins; without any, the file. newpar: every paragraph. sentence: every sentence."""
+    """newdoc: what '# newdoc' begins; without any, the file. newpar: paragraphs. sentence: sentences."""
 
     def documents(self, source_input: Input) -> Iterator[str]:
         """Yield the text of every document, in order."""
