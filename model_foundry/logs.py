@@ -50,6 +50,15 @@ class LogFile(RotatingFileHandler):
             super().close()  # the lines are given up by now, and the file is let go
 
 
+class _Console(logging.Handler):
+    """Standard error as it is at that moment: above a live line, while there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record; a screen that is gone does not end a run."""
+        with suppress(OSError, ValueError):
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
 def tell(text: str) -> None:
     """Show a line to the person and keep it in the log; a screen that is gone does not end a run."""
     log.info("%s", text)
@@ -71,7 +80,7 @@ def start_logging(folder: Path, *, rank: int, json_lines: bool) -> None:
     # Accelerate tells at every save that tied weights are stored once, which is what is wanted.
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     if rank == 0:
-        console = logging.StreamHandler(sys.stderr)
+        console = _Console()
         console.setLevel(logging.WARNING)
         console.addFilter(lambda record: not getattr(record, "file_only", False))
         console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

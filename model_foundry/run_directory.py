@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,8 @@ class RunDirectory:
         self.path = path
         self._lock: IO[str] | None = None
         self._writes = threading.Lock()  # a checkpoint may be published beside the main thread
+        self.announce: Callable[[str, dict[str, Any]], None] = lambda kind, facts: None
+        """Is told of every event, from any thread, once it is written."""
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -212,6 +215,7 @@ class RunDirectory:
         log.info("%s %s", kind, json.dumps(facts, ensure_ascii=False) if facts else "")
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": kind, **facts, "time": now()}, ensure_ascii=False) + "\n")
+        self.announce(kind, facts)
 
 
 def _has_entries(folder: Path) -> bool:

@@ -175,8 +175,9 @@ class Trainer:
                     f"--resume-from {address}: there is no complete checkpoint. {_NAME_ONE}"
                 )
         else:
+            tell = self.run.event if is_main else lambda kind, **facts: None
             checkpoint = find_or_fetch(
-                self.run.checkpoints, run_id, self.mirror, is_main=is_main, timeout=timeout
+                self.run.checkpoints, run_id, self.mirror, is_main=is_main, timeout=timeout, tell=tell
             )
         if self._expect_manifest is not None:
             require_manifest(checkpoint, self._expect_manifest)

@@ -43,7 +43,10 @@ samples: {prompts: [The, ba], every: 10 updates, tokens: 12}
 """
 _LONGEST, _GRACE = 240.0, 30.0
 QUIET = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-_TIMES = {"tokens_per_second", "peak_memory_bytes", "evaluation_seconds", "checkpoint_stall_seconds", "time"}
+_TIMES = {
+    *("tokens_per_second", "flops_per_second", "data_wait_seconds", "peak_memory_bytes"),
+    *("evaluation_seconds", "checkpoint_stall_seconds", "time"),
+}
 
 
 @dataclass

@@ -90,6 +90,11 @@ class RunPlan:
         """Resolve a length into updates; a share is of the whole run."""
         return resolve_updates(duration, self.corpus, self.tokens_per_update, total=self.updates)
 
+    def flops_per_token(self, update: int) -> int:
+        """Return the operations that a token of that update costs; the first update is 1."""
+        costs = zip(self.context_warmup, self.model.early_flops_per_token, strict=True)
+        return next((cost for stage, cost in costs if update <= stage.until), self.model.flops_per_token)
+
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
         return asdict(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_foundry.config.compare import leaves
 from model_foundry.config.plan import RunPlan, learning_rate_curve
@@ -13,24 +13,27 @@ from model_foundry.data.loader import rounds
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
+from model_foundry.running.announcing import in_words
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
 from model_foundry.running.courses import count_tokens, open_held_out
 from model_foundry.running.evaluation_files import EvaluationFiles
 from model_foundry.running.measuring import Measuring, what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
-from model_foundry.running.saving import Saver, milestones_after, moment, require_same_moment
+from model_foundry.running.saving import Saver, milestones_after, moment, next_checkpoint, require_same_moment
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
+from model_foundry.training.device_peaks import peak_flops
 from model_foundry.training.following import Followers, require_packages
 from model_foundry.training.interruption import Interruption
 from model_foundry.training.loop import TrainingLoop
-from model_foundry.training.metrics import JsonLog
+from model_foundry.training.metrics import JsonLog, Throughput
 from model_foundry.training.progress import Progress
 from model_foundry.training.state import TrainState
+from model_foundry.training.waiting import DataWait
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -119,10 +122,9 @@ def _place(
     checkpoints.require_space(built.model, milestones_after(config, plan, state.updates))
     if is_main:
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
-
     unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
     metrics, samples = logs = _logs(trainer, checkpoint, is_main=is_main)
-    progress = Progress(plan.updates, done=state.updates, is_shown=is_main)
+    progress = _progress(trainer, plan, state, is_main=is_main)
     watchdog = watch(trainer, accelerator, stop)
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
@@ -148,6 +150,7 @@ def _place(
         save=saver,
         metrics=metrics,
         samples=samples,
+        throughput=_throughput(trainer, plan, accelerator),
         progress=progress,
         stop=stop,
         stop_at=trainer.stop_at,
@@ -158,6 +161,22 @@ def _place(
         saved_at=state.updates if checkpoint else -1,
         unmeasured=unmeasured,
     )
+
+
+def _progress(trainer: Trainer, plan: RunPlan, state: TrainState, *, is_main: bool) -> Progress:
+    following = next_checkpoint(trainer.config, plan)
+    progress = Progress(plan.updates, done=state.updates, next_checkpoint=following, is_shown=is_main)
+    trainer.run.announce = lambda kind, facts: progress.say(in_words(kind, facts))
+    return progress
+
+
+def _throughput(trainer: Trainer, plan: RunPlan, accelerator: Accelerator) -> Throughput:
+    def tell(**facts: Any) -> None:
+        if accelerator.is_main_process:
+            trainer.run.event("slow_data", workers=trainer.config.data.workers, **facts)
+
+    peak = peak_flops(accelerator.device, trainer.config.training.precision)
+    return Throughput(plan.flops_per_token, None if peak is None else peak * plan.processes, DataWait(tell))
 
 
 def _logs(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> tuple[JsonLog, JsonLog]:
@@ -233,6 +252,7 @@ def _checkpoints(
         tokenizer=data.corpus.tokenizer_folder,
         facts=facts,
         keep_resumable=config.checkpoints.keep_resumable,
+        tell=run.event,
     )
 
 

@@ -85,7 +85,8 @@ def build_recovery(
             )
 
     def restore() -> TrainState:
-        checkpoint = find_checkpoint(run.checkpoints, run.status().get("run_id"))
+        tell = run.event if is_main else lambda kind, **facts: None
+        checkpoint = find_checkpoint(run.checkpoints, run.status().get("run_id"), tell=tell)
         if checkpoint is None:
             raise DivergedError(
                 f"{run.checkpoints}: the loss or the gradient is not finite, and there is no checkpoint to "

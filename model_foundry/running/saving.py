@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from bisect import bisect_right
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.errors import CheckpointError, ResourceError
@@ -160,6 +162,27 @@ def require_same_moment(checkpoint: Checkpoint, now: dict[str, Any], *, may_chan
 def milestones(config: ExperimentConfig, plan: RunPlan) -> list[Duration]:
     """Return the points of the run whose weights are kept, beside its first and its last."""
     return [point for rule in config.checkpoints.schedule for point in rule.points(plan.length)]
+
+
+def next_checkpoint(config: ExperimentConfig, plan: RunPlan) -> Callable[[int], int]:
+    """Return what gives, for an update, the next one at which a checkpoint is due.
+
+    By words and bytes that is an estimate, as in the plan.
+    """
+    points = sorted({*(plan.updates_of(point) for point in milestones(config, plan)), plan.updates})
+    rolling = config.checkpoints.rolling
+
+    def end_of(intervals: int) -> int:
+        assert rolling is not None
+        return plan.updates_of(Duration(rolling.amount * intervals, rolling.unit))
+
+    def following(update: int) -> int:
+        due = points[min(bisect_right(points, update), len(points) - 1)]
+        if rolling is None:
+            return due
+        return min(due, end_of(1 + bisect_right(range(1, plan.updates + 1), update, key=end_of)))
+
+    return following
 
 
 def milestones_after(config: ExperimentConfig, plan: RunPlan, updates: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -150,7 +150,9 @@ def verify_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, manifest["updates"], manifest, _read_record(path, manifest))
 
 
-def find_checkpoint(folder: Path, run_id: str | None = None) -> Checkpoint | None:
+def find_checkpoint(
+    folder: Path, run_id: str | None = None, *, tell: Callable[..., None] = lambda kind, **facts: None
+) -> Checkpoint | None:
     """Return the newest resumable checkpoint that verifies, or None where nothing was ever published.
 
     Each one that is passed over is named in the log with its reason.
@@ -158,6 +160,7 @@ def find_checkpoint(folder: Path, run_id: str | None = None) -> Checkpoint | Non
     Args:
         folder: The run's ``checkpoints`` folder.
         run_id: The run whose checkpoints count; all where not given.
+        tell: Called with the kind and facts of an event for each one that is passed over.
 
     Raises:
         CheckpointError: When there are checkpoints and none of them can be used.
@@ -173,6 +176,7 @@ def find_checkpoint(folder: Path, run_id: str | None = None) -> Checkpoint | Non
         except (ManifestError, OSError) as error:
             rejected.append(f"{path.name}: {error}")
             log.warning("%s is passed over: %s", path.name, error)
+            tell("checkpoint_passed_over", name=path.name, message=str(error))
             continue
         if checkpoint.is_resumable:
             return checkpoint

@@ -66,6 +66,7 @@ class CheckpointManager:
         tokenizer: Folder whose files go into every checkpoint.
         facts: What ``trainer_state.json`` shall say beside clock and machine: run, recipe, hashes, topology.
         keep_resumable: How many resumable states are kept.
+        tell: Called with the kind and facts of an event when old ones are removed.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class CheckpointManager:
         tokenizer: Path,
         facts: dict[str, Any],
         keep_resumable: int,
+        tell: Callable[..., None] = lambda kind, **facts: None,
     ) -> None:
         self.folder = folder
         self.inexact: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class CheckpointManager:
         self._space = Space(folder, tokenizer)
         self._facts = {**facts, **machine_facts(accelerator.device)}
         self._keep_resumable = keep_resumable
-        self._retention = Retention(folder, facts["run_id"], keep_resumable)
+        self._retention = Retention(folder, facts["run_id"], keep_resumable, tell)
         self._last: Checkpoint | None = None
         accelerator.register_load_state_pre_hook(load_weights)
         if accelerator.is_main_process:

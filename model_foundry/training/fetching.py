@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from model_foundry.errors import CheckpointError
@@ -17,7 +18,13 @@ _POLL_SECONDS = 1.0
 
 
 def find_or_fetch(
-    folder: Path, run_id: str | None, mirror: str | None, *, is_main: bool, timeout: float
+    folder: Path,
+    run_id: str | None,
+    mirror: str | None,
+    *,
+    is_main: bool,
+    timeout: float,
+    tell: Callable[..., None] = lambda kind, **facts: None,
 ) -> Checkpoint | None:
     """Return the newest usable checkpoint of a run, else of its mirror; None where none was published.
 
@@ -27,12 +34,13 @@ def find_or_fetch(
         mirror: Address of its copies, or None.
         is_main: Whether this process fetches; the others wait until it has.
         timeout: How long they wait.
+        tell: See ``find_checkpoint``.
 
     Raises:
         CheckpointError: When there are checkpoints and none of them can be used.
     """
     try:
-        found = find_checkpoint(folder, run_id)
+        found = find_checkpoint(folder, run_id, tell=tell)
     except CheckpointError as error:
         if mirror is None:
             raise

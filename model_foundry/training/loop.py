@@ -176,7 +176,7 @@ class TrainingLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         before, self.state = self.state, self.state.after(attempt.exposure)
-        self.throughput.end(attempt.exposure[0])
+        self.throughput.end(attempt.exposure[0], self.state.updates)
         if self.due.logging.falls_on(before, self.state) or self.state.updates in (1, self.updates):
             self.log(attempt, learning_rate)
         return stop_reason
@@ -190,7 +190,7 @@ class TrainingLoop:
         number = self.state.attempt
         self.watchdog.beat("update", update=self.state.updates)
         reach(f"update.{self.state.updates + 1}")
-        micro_batches = [next(self.batches) for _ in range(self.rounds(number))]
+        micro_batches = [self.throughput.wait.next(self.batches) for _ in range(self.rounds(number))]
         exposure, num_targets = self.consensus.on_exposure(micro_batches)
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
         scale = self.accelerator.num_processes / max(1, num_targets)
@@ -254,7 +254,7 @@ class TrainingLoop:
             "loss": total / num_targets,
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,
-            "tokens_per_second": self.throughput.read(),
+            **self.throughput.read(self.state.updates),
             "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }

@@ -8,10 +8,12 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from model_foundry.manifest import write_atomically
+from model_foundry.training.waiting import DataWait
 
 
 class Listener(Protocol):
@@ -102,10 +104,24 @@ def _is_measured(line: str) -> bool:
 
 
 class Throughput:
-    """Tokens a second since it was last read; time spent in evaluation and saving does not count."""
+    """What is done a second, since it was last read; evaluation and saving do not count.
 
-    def __init__(self) -> None:
-        self._tokens = 0
+    Args:
+        flops_per_token: Operations that a token of an update costs, forward and backward: as counted on the
+            model, not as executed.
+        peak_flops: Operations a second that all devices of the run can do at most, where that is known.
+        wait: Measures how long the batches let the updates wait.
+    """
+
+    def __init__(
+        self,
+        flops_per_token: Callable[[int], int] = lambda update: 0,
+        peak_flops: float | None = None,
+        wait: DataWait | None = None,
+    ) -> None:
+        self.wait = wait or DataWait()
+        self._flops_per_token, self._peak_flops = flops_per_token, peak_flops
+        self._tokens = self._flops = 0
         self._seconds = 0.0
         self._began = 0.0
 
@@ -113,16 +129,27 @@ class Throughput:
         """An update begins."""
         self._began = time.monotonic()
 
-    def end(self, tokens: int) -> None:
-        """An update of ``tokens`` targets ended."""
+    def end(self, tokens: int, update: int) -> None:
+        """The update of that number, which showed ``tokens`` over all processes, ended."""
         self._seconds += time.monotonic() - self._began
         self._tokens += tokens
+        self._flops += tokens * self._flops_per_token(update)
 
-    def read(self) -> float:
-        """Return tokens a second since the last reading."""
-        rate = self._tokens / self._seconds if self._seconds > 0 else 0.0
-        self._tokens, self._seconds = 0, 0.0
-        return rate
+    def read(self, update: int) -> dict[str, float]:
+        """Return the rates since the last reading, by their keys in ``metrics.jsonl``.
+
+        ``mfu`` is the share of the peak that the model's own operations make up (Chowdhery et al. 2022, arXiv
+        2204.02311, appendix B); it is left out where no peak is known.
+        """
+        seconds = self._seconds
+        a_second = 1 / seconds if seconds > 0 else 0.0
+        rates = {"tokens_per_second": self._tokens * a_second, "flops_per_second": self._flops * a_second}
+        if self._peak_flops:
+            rates["mfu"] = rates["flops_per_second"] / self._peak_flops
+        rates["data_wait_seconds"] = self.wait.read(seconds, update)
+        self._tokens = self._flops = 0
+        self._seconds = 0.0
+        return rates
 
 
 def peak_memory_bytes(device: Any) -> int:

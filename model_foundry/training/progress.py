@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.logs import tell
@@ -15,20 +16,28 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _PLAIN_SECONDS = 10.0
+_COLUMNS, _BAR = 120, 12
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows updates, tokens, loss, bits per byte, learning rate, tokens a second and time left.
+    """Shows where a run is: exposure, loss, learning rate, speed, time left, the next checkpoint.
+
+    Speed is tokens and the model's own operations a second, or their share of the devices' peak (MFU) where
+    that is known; the time left goes by all that was done so far, evaluations and checkpoints included.
 
     Args:
         updates: Updates of the whole run.
         done: Updates already taken when this process began.
+        next_checkpoint: Gives the next update after this one at which a checkpoint is due.
         is_shown: False on all but the main process.
     """
 
-    def __init__(self, updates: int, *, done: int, is_shown: bool) -> None:
+    def __init__(
+        self, updates: int, *, done: int, next_checkpoint: Callable[[int], int], is_shown: bool
+    ) -> None:
         self._updates = updates
+        self._next_checkpoint = next_checkpoint
         self._first = done
         self._is_shown = is_shown
         self._began = time.monotonic()
@@ -44,7 +53,7 @@ class Progress:
 
             columns = (
                 TextColumn("{task.completed}/{task.total}"),
-                BarColumn(20),
+                BarColumn(_BAR),
                 TextColumn("{task.fields[facts]}"),
             )
             self._rich = Progress(*columns, transient=False)
@@ -57,18 +66,20 @@ class Progress:
         """Show a logged update."""
         if not self._is_shown:
             return
-        facts = self._facts(line)
+        count = f"{line['update']}/{self._updates}"
         if self._rich is not None and self._task is not None:
-            self._rich.update(self._task, completed=line["update"], facts=facts)
+            room = self._rich.console.width - _BAR - len(count) - 3
+            self._rich.update(self._task, completed=line["update"], facts=self._facts(line, room))
             return
         now = time.monotonic()
         if now - self._last_plain >= _PLAIN_SECONDS or line["update"] in (1, self._updates):
             self._last_plain = now
-            tell(f"update {line['update']}/{self._updates}  {facts}")
+            begin = f"update {count}  "
+            tell(begin + self._facts(line, _COLUMNS - len(begin)))
 
-    def say(self, text: str) -> None:
-        """Print a line of its own, above the live one."""
-        if not self._is_shown:
+    def say(self, text: str | None) -> None:
+        """Print a line of its own, above the live one; nothing for None."""
+        if not self._is_shown or text is None:
             return
         # What an untrained model writes may hold control characters, and a terminal would obey them.
         visible = "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
@@ -84,18 +95,24 @@ class Progress:
             self._rich.stop()
             self._rich = None
 
-    def _facts(self, line: dict[str, Any]) -> str:
+    def _facts(self, line: dict[str, Any], width: int) -> str:
         done = line["update"] - self._first
         left = (time.monotonic() - self._began) / max(done, 1) * (self._updates - line["update"])
-        parts = [f"{_short(line['tokens'])} tokens", f"loss {line['loss']:.3f}"]
+        parts = [f"{_short(line['tokens'])} tok", f"loss {line['loss']:.3f}"]
         if "bits_per_byte" in line:
             parts.append(f"bpb {line['bits_per_byte']:.3f}")
-        parts += [
-            f"lr {line['learning_rate']:.2e}",
-            f"{_short(line['tokens_per_second'])} tokens/s",
-            f"{_clock(left)} left",
-        ]
-        return "  ".join(parts)
+        parts += [f"lr {_power(line['learning_rate'])}", f"|g| {line['grad_norm']:.2g}"]
+        parts.append(f"{_short(line['tokens_per_second'])} tok/s")
+        if "mfu" in line:
+            parts.append(f"MFU {line['mfu']:.0%}")
+        elif line.get("flops_per_second"):
+            parts.append(_flops(line["flops_per_second"]))
+        end = [f"{_clock(left)} left"]
+        if line["update"] < self._updates:
+            end.append(f"ckpt {self._next_checkpoint(line['update'])}")
+        while len("  ".join([*parts, *end])) > width and len(parts) > 1:
+            parts.pop()  # a narrow screen does without the speed first, and with the loss last
+        return "  ".join([*parts, *end])
 
 
 def _short(number: float) -> str:
@@ -105,7 +122,25 @@ def _short(number: float) -> str:
     return f"{number:.0f}"
 
 
+def _flops(a_second: float) -> str:
+    for size, letter in ((1e15, "P"), (1e12, "T")):
+        if a_second >= size:
+            return f"{a_second / size:.3g} {letter}FLOP/s"
+    return f"{a_second / 1e9:.3g} GFLOP/s"
+
+
+def _power(number: float) -> str:
+    """Return ``1.0e-4``, without the zeros that Python puts into the exponent."""
+    mantissa, _, exponent = f"{number:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
 def _clock(seconds: float) -> str:
+    """Return ``4:05``, ``1:04:05``, and from ten hours on ``12h``, from two days on ``3d 4h``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24}d {hours % 24}h"
+    if hours >= 10:
+        return f"{hours}h"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

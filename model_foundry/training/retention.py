@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,21 @@ class Retention:
         folder: The run's ``checkpoints`` folder.
         run_id: The run.
         keep_resumable: How many resumable states are kept, at least 1.
+        tell: Called with the kind and facts of an event for each checkpoint that is made smaller or removed.
     """
 
-    def __init__(self, folder: Path, run_id: str, keep_resumable: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_id: str,
+        keep_resumable: int,
+        tell: Callable[..., None] = lambda kind, **facts: None,
+    ) -> None:
         assert keep_resumable >= 1, "the last checkpoint is never deleted"
         self._folder = folder
         self._run_id = run_id
         self._keep_resumable = keep_resumable
+        self._tell = tell
         self._verified: set[Path] = set()
         self._published: set[Path] = set()
         self._resumed_from: Checkpoint | None = None
@@ -78,10 +87,10 @@ class Retention:
     def prune(self) -> None:
         """Remove what ``outdated`` names: milestones keep their weights. Large files go in the background."""
         for checkpoint in self.outdated():
-            if checkpoint.manifest.get("milestone"):
-                removal = drop_state(checkpoint)
-            else:
-                removal = delete(checkpoint.path)
+            keeps_weights = bool(checkpoint.manifest.get("milestone"))
+            removal = drop_state(checkpoint) if keeps_weights else delete(checkpoint.path)
+            facts = {"name": checkpoint.path.name, "what": "state" if keeps_weights else "all"}
+            self._tell("retention", **facts, keep_resumable=self._keep_resumable)
             if removal is not None:
                 self._removals.append(removal)
 

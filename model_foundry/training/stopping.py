@@ -31,6 +31,7 @@ _LAUNCHER, _TIME, _FILE = "the end of its launcher", "max_time", "control/stop"
 REASONS = (*(number.name for number in _SIGNALS), _LAUNCHER, _TIME, _FILE)
 """Every reason that there is; processes tell each other its place in this list."""
 
+_SAVING = "saving after this update, then leaving; a second signal ends the run at once"
 _LEAVE = b"\0"
 """Tells the listener to end; no signal has this number."""
 
@@ -157,7 +158,7 @@ class StopRequest:
             self._signal = _LAUNCHER if number == _PARENT_DEATH else signal.Signals(number).name
 
     def _listen(self, read_end: int) -> None:
-        is_told = False
+        is_told = is_shown = False
         numbers = b""
         while _LEAVE not in numbers:
             numbers = os.read(read_end, 64)
@@ -165,6 +166,10 @@ class StopRequest:
                 if number not in (*_SIGNALS, _PARENT_DEATH):
                     continue
                 self._ask(number)
+                if not is_shown and not self._is_settled and self._rank == 0:
+                    is_shown = True
+                    with suppress(OSError):  # the screen is gone
+                        os.write(2, f"{self._signal}: {_SAVING}\n".encode())
                 if number != _PARENT_DEATH and self._is_second():
                     os.write(2, f"ended at once by a second signal, {signal.Signals(number).name}\n".encode())
                     os._exit(128 + number)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 import torch
 
+from model_foundry.training.device_peaks import named_peak, peak_flops
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
 
 
@@ -34,16 +36,44 @@ def test_a_run_that_begins_anew_has_an_empty_log(tmp_path):
     assert path.read_text() == ""
 
 
-def test_tokens_a_second_count_the_time_of_updates_alone(monkeypatch):
+def test_rates_count_the_time_of_updates_alone(monkeypatch):
     clock = iter([10.0, 12.0, 50.0, 53.0])
     monkeypatch.setattr("model_foundry.training.metrics.time.monotonic", lambda: next(clock))
-    throughput = Throughput()
-    for tokens in (100, 400):
+    throughput = Throughput(flops_per_token={1: 10, 2: 20}.__getitem__, peak_flops=18_000.0)
+    for update, tokens in ((1, 100), (2, 400)):
         throughput.begin()
-        throughput.end(tokens)
+        throughput.end(tokens, update)
 
-    assert throughput.read() == 100.0
-    assert throughput.read() == 0.0
+    first, second = throughput.read(2), throughput.read(2)
+
+    assert first["tokens_per_second"] == 500 / 5
+    assert first["flops_per_second"] == (100 * 10 + 400 * 20) / 5
+    assert first["mfu"] == 0.1
+    assert second["tokens_per_second"] == second["flops_per_second"] == 0.0
+
+
+def test_a_share_of_a_peak_that_is_not_known_is_left_out():
+    assert "mfu" not in Throughput().read(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("Tesla K80", None),
+    ],
+)
+def test_the_peak_of_an_accelerator_is_found_by_its_whole_name(name, peak):
+    assert named_peak(name) == peak
+
+
+def test_a_cpu_has_no_peak_that_its_name_would_tell():
+    assert peak_flops(torch.device("cpu"), "bf16") is None
 
 
 def test_the_peak_of_a_cpu_is_its_resident_memory_in_bytes():
