@@ -26,9 +26,8 @@ def events(lab: Lab, run: str) -> dict[str, list[dict[str, object]]]:
 
 @pytest.mark.e2e
 def test_every_event_of_a_run_is_on_the_screen_and_in_its_file(lab: Lab, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        "model_foundry.training.waiting.STRETCH_SECONDS", 0.1
-    )  # the run is a fork of this one
+    # The run is a fork of this process, so it is watched for as short a while.
+    monkeypatch.setattr("model_foundry.training.waiting.STRETCH_SECONDS", 0.1)
     milestones = "checkpoints.schedule=[{type: every, interval: 8 updates}]"
     failpoint = "nonfinite.loss.7=on,batch=sleep:0.03,update.22=signal:SIGTERM"
 
