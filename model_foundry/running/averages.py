@@ -71,6 +71,18 @@ def export_kept_average(checkpoint: Checkpoint, out: Path) -> None:
         RunDirectoryError: When ``out`` is there already.
         CheckpointError: When the checkpoint holds none.
     """
+    averages = kept_average(checkpoint)
+    model = _open(checkpoint, out)
+    put_average(model, averages)
+    _write(model, checkpoint, out)
+
+
+def kept_average(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Return the average that the run kept at a checkpoint, by the names of the parameters.
+
+    Raises:
+        CheckpointError: When the checkpoint holds none.
+    """
     import torch
 
     if not checkpoint.is_resumable:
@@ -91,12 +103,17 @@ def export_kept_average(checkpoint: Checkpoint, out: Path) -> None:
             f"{checkpoint.path}: the run kept no average. Give its recipe a section averaging, or average "
             "checkpoints with --last."
         )
-    model = _open(checkpoint, out)
+    return averages
+
+
+def put_average(model: torch.nn.Module, averages: dict[str, torch.Tensor]) -> None:
+    """Replace the parameters of a model by their averages; one without an average stays."""
+    import torch
+
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in averages:
                 parameter.copy_(averages[name])
-    _write(model, checkpoint, out)
 
 
 def _open(checkpoint: Checkpoint, out: Path) -> torch.nn.Module:
