@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,14 +61,7 @@ def add_to(app: typer.Typer) -> None:
         )
         done = export_model(source, folder, checkpoint=checkpoint, choices=choices)
         if as_json:
-            facts = {
-                "folder": str(done.folder),
-                "source": str(done.source),
-                "model": done.model,
-                "parameters": done.parameters,
-                "dtype": done.dtype,
-                "needs_import": done.needs_import,
-            }
+            facts = {**asdict(done), "folder": str(done.folder), "source": str(done.source)}
             typer.echo(json.dumps(facts, ensure_ascii=False))
             return
         size = f", {done.parameters:,} parameters in {done.dtype}" if done.parameters is not None else ""
