@@ -92,6 +92,7 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("corpus.validation", Validation),
     ("data", schema.Data),
     ("data.context_warmup", stages.ContextStage),
+    ("training.batch_warmup", stages.BatchWarmup),
     ("data.mixture", schema.Mixture),
     ("data.mixture.stages", stages.MixtureStage),
     ("training", schema.Training),

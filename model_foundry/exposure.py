@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_foundry.batch_schedule import BatchRamp
 from model_foundry.config.plan import ContextStage, CorpusFacts, ModelFacts, RunPlan
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.corpus.encoder import TextEncoder
@@ -199,8 +200,8 @@ class Exposure:
 
     def _epochs(self, source: int) -> int:
         if isinstance(self._course, Course):
-            return -(-self._attempts // self._course.updates_per_epoch)
-        return math.ceil(self._course.epochs(self._attempts * self.plan.batch_size)[source])
+            return self._course.batches.epoch_of(self._attempts - 1) + 1
+        return math.ceil(self._course.epochs(self._course.span(self._attempts - 1).stop)[source])
 
     def _windows(self, source: str) -> Windows:
         if source not in self._sources:
@@ -255,6 +256,7 @@ def _course(run: RunDirectory, config: ExperimentConfig, windows: list[Windows],
         seed=config.seed_of("data"),
         mode="explicit",
         batch_size=config.training.batch_size,
+        ramp=plan.batch_warmup,
         explicit=np.load(path, mmap_mode="r", allow_pickle=False),
     )
 
@@ -273,5 +275,7 @@ def read_plan(path: Path) -> RunPlan:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["corpus"] = CorpusFacts(**content["corpus"])
     content["model"] = ModelFacts(**content["model"])
+    ramp = content.get("batch_warmup")
+    content["batch_warmup"] = None if ramp is None else BatchRamp(**ramp)
     content["context_warmup"] = tuple(ContextStage(**stage) for stage in content["context_warmup"])
     return RunPlan(**{field.name: content[field.name] for field in fields(RunPlan)})

@@ -18,6 +18,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.errors": 0,
     "model_foundry.parts": 0,
     "model_foundry.units": 0,
+    "model_foundry.batch_schedule": 0,
     "model_foundry.seeds": 0,
     "model_foundry.digests": 0,
     "model_foundry.manifest": 0,

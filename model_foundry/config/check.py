@@ -74,6 +74,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
     rules: list[tuple[set[str], Callable[[ExperimentConfig], Iterator[Finding]]]] = [
         ({"training"}, _sizes),
         ({"training", "schedule"}, _lengths),
+        ({"training", "schedule"}, _batch_warmup),
         ({"data"}, _context_warmup),
         ({"corpus", "data"}, _mixture),
         ({"corpus", "data"}, _explicit_order),
@@ -180,6 +181,28 @@ def _lengths(config: ExperimentConfig) -> Iterator[Finding]:
             f"found '{warmup}', expected at most training.duration, '{run}': the peak is never reached",
             (("training", "duration"),),
         )
+
+
+def _batch_warmup(config: ExperimentConfig) -> Iterator[Finding]:
+    training, path = config.training, ("training", "batch_warmup")
+    warmup = training.batch_warmup
+    if warmup is None:
+        return
+    if warmup.windows(training.batch_size) >= training.batch_size:
+        text = f"found {warmup.start}, expected less than training.batch_size, {training.batch_size}"
+        yield Finding((*path, "from"), text, (("training", "batch_size"),))
+    is_longer = warmup.over.unit == training.duration.unit and warmup.over.amount > training.duration.amount
+    if is_longer and not config.schedule.continues_another_run:
+        text = f"found '{warmup.over}', expected at most training.duration, '{training.duration}'"
+        yield Finding((*path, "over"), text, (("training", "duration"),))
+    for key, length in config.schedule.at_the_end.items():
+        if length.unit not in ("updates", "%"):
+            yield Finding(
+                ("schedule", key),
+                f"found '{length}', expected updates or a share of the run beside training.batch_warmup: "
+                "early updates show less text than those at the end, which this length is counted in",
+                (path,),
+            )
 
 
 def _context_warmup(config: ExperimentConfig) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ _IDENTITY = (
     "scaling",
     "objective",
     "training.batch_size",
+    "training.batch_warmup",
 )
 _MISSING = "not set"
 
@@ -49,13 +50,17 @@ def recipe_changes(then: dict[str, Any], now: dict[str, Any]) -> list[Change]:
     ``free``: cannot touch the weights. ``identity``: the run would be another one. All else changes the
     trajectory; so does the duration, except under a schedule that does not depend on it. The batch size is of
     the run's identity because the place in the data follows from updates: with another one, text would be
-    lost or repeated.
+    lost or repeated. So is the duration where the batch grows over a share of it.
     """
     old, new = dict(leaves(then)), dict(leaves(now))
     changed = [key for key in {**old, **new} if old.get(key, _MISSING) != new.get(key, _MISSING)]
-    lasting = _is_independent_of_duration(then) and _is_independent_of_duration(now)
+    duration: Meaning = "trajectory"
+    if _is_independent_of_duration(then) and _is_independent_of_duration(now):
+        duration = "free"
+    if _grows_over_a_share(then):
+        duration = "identity"
     return [
-        Change(key, old.get(key, _MISSING), new.get(key, _MISSING), _meaning(key, lasting))
+        Change(key, old.get(key, _MISSING), new.get(key, _MISSING), _meaning(key, duration))
         for key in sorted(changed)
     ]
 
@@ -91,8 +96,10 @@ def refuse_changes(changes: list[Change], accepted: tuple[str, ...], where: str)
         )
 
 
-def _meaning(key: str, duration_is_free: bool) -> Meaning:
-    if _is_under(key, _FREE) or (key == "training.duration" and duration_is_free):
+def _meaning(key: str, duration: Meaning) -> Meaning:
+    if key == "training.duration":
+        return duration
+    if _is_under(key, _FREE):
         return "free"
     return "identity" if _is_under(key, _IDENTITY) else "trajectory"
 
@@ -104,6 +111,11 @@ def _is_independent_of_duration(recipe: dict[str, Any]) -> bool:
     if any(source.get("max_epochs") for source in recipe.get("corpus", {}).get("sources", [])):
         return False  # how much of each source is left depends on the length
     return schedule.get("type") == "constant" and not str(schedule.get("warmup", "")).endswith("%")
+
+
+def _grows_over_a_share(recipe: dict[str, Any]) -> bool:
+    warmup = recipe.get("training", {}).get("batch_warmup")
+    return warmup is not None and str(warmup["over"]).endswith("%")
 
 
 def _is_under(key: str, sections: tuple[str, ...]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from model_foundry.batch_schedule import BatchRamp, BatchSchedule
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.errors import RecipeError
 from model_foundry.milestone import RunLength
@@ -26,7 +28,6 @@ class CorpusFacts:
     words: int
     bytes: int
     documents: int
-    updates: int
     packing: Any = None
     """Padding, split documents and kept tokens in percent."""
 
@@ -56,8 +57,11 @@ class RunPlan:
 
     updates: int
     updates_per_epoch: int
+    """At the full batch."""
+
     epochs: float
     batch_size: int
+    batch_warmup: BatchRamp | None
     micro_batch_size: int
     processes: int
     rounds_per_update: int
@@ -79,16 +83,32 @@ class RunPlan:
         """The run's length in every unit."""
         return RunLength(
             updates=self.updates,
-            updates_per_epoch=self.updates_per_epoch,
+            batches=self.batches,
             tokens=self.tokens,
             words=self.words,
             bytes=self.bytes,
-            epochs=Fraction(self.updates, self.updates_per_epoch),
         )
+
+    @cached_property
+    def batches(self) -> BatchSchedule:
+        """The windows of each update, and where epochs begin."""
+        return BatchSchedule(self.corpus.windows, self.batch_size, self.batch_warmup)
 
     def updates_of(self, duration: Duration) -> int:
         """Resolve a length into updates; a share is of the whole run."""
-        return resolve_updates(duration, self.corpus, self.tokens_per_update, total=self.updates)
+        return resolve_updates(duration, self.corpus, self.context, self.batches, total=self.updates)
+
+    def length_from(self, start: int, length: Duration) -> int:
+        """Resolve a length that begins at update ``start``, where the batch may still grow, into updates."""
+        if self.batch_warmup is None or start >= self.batch_warmup.updates or length.unit in ("updates", "%"):
+            full = BatchSchedule(self.corpus.windows, self.batch_size)
+            return resolve_updates(length, self.corpus, self.context, full, total=self.updates)
+        if length.unit == "epochs":
+            before = self.batches.epochs(start)
+        else:
+            tokens = _tokens(start, self.corpus, self.context, self.batches)
+            before = Fraction(tokens * getattr(self.corpus, _TOTALS[length.unit]), self.corpus.targets)
+        return self.updates_of(Duration(before + length.amount, length.unit)) - start
 
     def flops_per_token(self, update: int) -> int:
         """Return the operations that a token of that update costs; the first update is 1."""
@@ -100,8 +120,12 @@ class RunPlan:
         return asdict(self)
 
 
+_TOTALS = {"tokens": "targets", "words": "words", "bytes": "bytes", "documents": "documents"}
+"""What an epoch has of each unit, by the name of the fact."""
+
+
 def resolve_updates(
-    duration: Duration, corpus: CorpusFacts, tokens_per_update: int, *, total: int | None
+    duration: Duration, corpus: CorpusFacts, context: int, batches: BatchSchedule, *, total: int | None
 ) -> int:
     """Return the first update at or past ``duration``.
 
@@ -114,23 +138,15 @@ def resolve_updates(
     if duration.unit == "%":
         assert total is not None, "a share of the run needs the run's length"
         return round(amount / 100 * total)
-    if duration.unit != "epochs":
-        each_epoch = {
-            "tokens": corpus.targets,
-            "words": corpus.words,
-            "bytes": corpus.bytes,
-            "documents": corpus.documents,
-        }[duration.unit]
-        if each_epoch == 0:
-            raise RecipeError(
-                f"a length in {duration.unit} ({duration}) cannot be met: the corpus holds none."
-            )
-        whole_epochs, rest = divmod(amount, each_epoch)
-        rest_tokens = rest * corpus.targets / each_epoch
-        last = min(math.ceil(rest_tokens / tokens_per_update), corpus.updates)
-        return int(whole_epochs) * corpus.updates + last
-    whole_epochs, part = divmod(amount, 1)
-    return int(whole_epochs) * corpus.updates + math.ceil(part * corpus.updates)
+    if duration.unit == "epochs":
+        return batches.updates_for(amount)
+    each_epoch: int = getattr(corpus, _TOTALS[duration.unit])
+    if each_epoch == 0:
+        raise RecipeError(f"a length in {duration.unit} ({duration}) cannot be met: the corpus holds none.")
+    whole_epochs, rest = divmod(amount, each_epoch)
+    rest_windows = math.ceil(rest * corpus.targets / each_epoch / context)
+    first = batches.first_update(int(whole_epochs))
+    return min(batches.after(first, rest_windows), batches.first_update(int(whole_epochs) + 1))
 
 
 def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, processes: int) -> RunPlan:
@@ -140,16 +156,23 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
         RecipeError: When the numbers contradict one another, naming both.
     """
     training, context = config.training, config.data.context
-    tokens_per_update = training.batch_size * context
-    updates = resolve_updates(training.duration, corpus, tokens_per_update, total=None)
+    ramp = _batch_ramp(config, corpus)
+    batches = BatchSchedule(corpus.windows, training.batch_size, ramp)
+    updates = resolve_updates(training.duration, corpus, context, batches, total=None)
     if updates < 1:
         raise RecipeError(f"training.duration: {training.duration} is less than one update. Lengthen it.")
+    if ramp is not None and ramp.updates > updates and not config.schedule.continues_another_run:
+        assert training.batch_warmup is not None
+        raise RecipeError(
+            f"training.batch_warmup.over: {training.batch_warmup.over} is {ramp.updates} updates, and the "
+            f"run has {updates}, so training.batch_size would never be reached. Shorten it to 100% or less."
+        )
     micro_batch_size = _micro_batch_size(config, processes)
 
-    tokens = _tokens(updates, corpus, tokens_per_update)
-    stages = _context_warmup(config, corpus, updates)
-    tokens_by_stage = [_tokens(stage.until, corpus, tokens_per_update) for stage in stages]
-    warmup = resolve_updates(config.schedule.warmup, corpus, tokens_per_update, total=updates)
+    tokens = _tokens(updates, corpus, context, batches)
+    stages = _context_warmup(config, corpus, batches, updates)
+    tokens_by_stage = [_tokens(stage.until, corpus, context, batches) for stage in stages]
+    warmup = resolve_updates(config.schedule.warmup, corpus, context, batches, total=updates)
     if warmup > updates:
         raise RecipeError(
             f"schedule.warmup: {config.schedule.warmup} is {warmup} updates, and the run has {updates}, "
@@ -158,15 +181,16 @@ def plan_run(config: ExperimentConfig, corpus: CorpusFacts, model: ModelFacts, p
         )
     plan = RunPlan(
         updates=updates,
-        updates_per_epoch=corpus.updates,
-        epochs=updates / corpus.updates,
+        updates_per_epoch=-(-corpus.windows // training.batch_size),
+        epochs=float(batches.epochs(updates)),
         batch_size=training.batch_size,
+        batch_warmup=ramp,
         micro_batch_size=micro_batch_size,
         processes=processes,
         rounds_per_update=-(-training.batch_size // (micro_batch_size * processes)),
         context=context,
         context_warmup=stages,
-        tokens_per_update=tokens_per_update,
+        tokens_per_update=training.batch_size * context,
         tokens=tokens,
         words=tokens * corpus.words // corpus.targets,
         bytes=tokens * corpus.bytes // corpus.targets,
@@ -188,9 +212,10 @@ def learning_rate_curve(config: ExperimentConfig, plan: RunPlan) -> Curve:
     return config.schedule.curve(plan.updates, plan.updates_of)
 
 
-def _tokens(updates: int, corpus: CorpusFacts, tokens_per_update: int) -> int:
-    whole_epochs, rest = divmod(updates, corpus.updates)
-    return whole_epochs * corpus.targets + min(rest * tokens_per_update, corpus.targets)
+def _tokens(updates: int, corpus: CorpusFacts, context: int, batches: BatchSchedule) -> int:
+    epoch = batches.epoch_of(updates)
+    windows = batches.before(updates) - batches.before(batches.first_update(epoch))
+    return epoch * corpus.targets + min(windows * context, corpus.targets)
 
 
 def _flops(model: ModelFacts, ends: list[int]) -> float:
@@ -200,11 +225,12 @@ def _flops(model: ModelFacts, ends: list[int]) -> float:
     return float(sum(cost * length for cost, length in zip(per_token, lengths, strict=True)))
 
 
-def _context_warmup(config: ExperimentConfig, corpus: CorpusFacts, updates: int) -> tuple[ContextStage, ...]:
+def _context_warmup(
+    config: ExperimentConfig, corpus: CorpusFacts, batches: BatchSchedule, updates: int
+) -> tuple[ContextStage, ...]:
     data, stages, before = config.data, [], 0
     for index, stage in enumerate(data.context_warmup):
-        tokens_per_update = config.training.batch_size * data.context
-        until = resolve_updates(stage.until, corpus, tokens_per_update, total=updates)
+        until = resolve_updates(stage.until, corpus, data.context, batches, total=updates)
         if not before <= until <= updates:
             raise RecipeError(
                 f"data.context_warmup.{index}.until: {stage.until} is update {until}, expected {before} to "
@@ -213,6 +239,37 @@ def _context_warmup(config: ExperimentConfig, corpus: CorpusFacts, updates: int)
         stages.append(ContextStage(until, stage.context))
         before = until
     return tuple(stages)
+
+
+def _batch_ramp(config: ExperimentConfig, corpus: CorpusFacts) -> BatchRamp | None:
+    """Return the ramp whose own length is what the recipe says of the run that it makes.
+
+    A share of the run, or an amount of text, depends on the ramp: the longer it is, the more updates there
+    are. Their number only grows with it, so halving finds a length that is its own answer (Tarski 1955).
+    """
+    training, context = config.training, config.data.context
+    warmup = training.batch_warmup
+    if warmup is None:
+        return None
+
+    def length(batches: BatchSchedule) -> int:
+        total = resolve_updates(training.duration, corpus, context, batches, total=None)
+        return resolve_updates(warmup.over, corpus, context, batches, total=total)
+
+    start = warmup.windows(training.batch_size)
+    least, most = 0, length(BatchSchedule(corpus.windows, start))
+    while least < most:
+        middle = (least + most + 1) // 2
+        found = length(
+            BatchSchedule(corpus.windows, training.batch_size, BatchRamp(start, middle, warmup.steps))
+        )
+        least, most = (middle, most) if found >= middle else (least, middle - 1)
+    if least < 1:
+        raise RecipeError(
+            f"training.batch_warmup.over: {warmup.over} is less than one update. Lengthen it or leave "
+            "training.batch_warmup out."
+        )
+    return BatchRamp(start, least, warmup.steps)
 
 
 def _micro_batch_size(config: ExperimentConfig, processes: int) -> int:

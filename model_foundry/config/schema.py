@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from model_foundry.averaging import Averaging
 from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
 from model_foundry.config.policy import NonFinitePolicy
-from model_foundry.config.stages import ContextStage, MixtureStage, PositiveCount
+from model_foundry.config.stages import BatchWarmup, ContextStage, MixtureStage, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
@@ -134,6 +134,9 @@ class Training(Settings):
 
     batch_size: PositiveCount = 32
     """Windows an update, over all processes and micro-batches."""
+
+    batch_warmup: BatchWarmup | None = None
+    """A smaller batch at first: {from: 25%, over: 10%} grows along a line, steps: 4 with it in four sizes."""
 
     micro_batch_size: Literal["auto"] | PositiveCount = "auto"
     """Windows a forward pass, a process; auto: as many as hold 16,384 tokens, at most the process's share."""

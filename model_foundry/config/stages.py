@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from model_foundry.parts import Settings
-from model_foundry.units import Count, Interval
+from model_foundry.units import Count, Interval, read_count, read_fraction
 
 PositiveCount = Annotated[Count, Field(gt=0)]
+
+
+def _read_windows(value: Any) -> int | str:
+    problem = PydanticCustomError("windows", "expected a number of windows above 0, or a share such as 25%")
+    try:
+        if isinstance(value, str) and value.strip().endswith("%"):
+            share = read_fraction(value)
+            if not 0 < share < 1:
+                raise problem
+            return f"{share * 100:.12g}%"
+        count = read_count(value)
+    except PydanticCustomError as error:
+        raise problem from error
+    if count < 1:
+        raise problem
+    return count
+
+
+WindowsOrShare = Annotated[int | str, BeforeValidator(_read_windows)]
+"""Windows, or a share of the batch as it is written: 64, 25%."""
+
+
+class BatchWarmup(Settings):
+    """A batch that grows at the beginning of the run."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    start: WindowsOrShare = Field(alias="from")
+    """Windows of the first update: 64, or a share of batch_size, as 25%."""
+
+    over: Interval
+    """How long it grows: 10%, 1000 updates, 100M tokens; 100% is the whole run."""
+
+    steps: PositiveCount | None = None
+    """Sizes on the way, each for as many updates, the first one included; null: a straight line."""
+
+    def windows(self, batch_size: int) -> int:
+        """Return the windows of the first update, at least 1."""
+        if isinstance(self.start, str):
+            return max(1, round(read_fraction(self.start) * batch_size))
+        return self.start
 
 
 class ContextStage(Settings):

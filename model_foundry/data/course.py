@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model_foundry.batch_schedule import BatchRamp, BatchSchedule
 from model_foundry.data.order import Order, OrderMode
 from model_foundry.data.windows import Windows
 
@@ -33,6 +34,7 @@ class Course:
         seed: The recipe's data seed.
         mode: How an epoch is ordered.
         batch_size: Windows an update.
+        ramp: How the batch grows at the beginning of the run.
         explicit: For the order of that name: the windows of an epoch, numbered through all sources.
     """
 
@@ -43,22 +45,21 @@ class Course:
         seed: int,
         mode: OrderMode,
         batch_size: int,
+        ramp: BatchRamp | None = None,
         explicit: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.windows = windows
-        self.batch_size = batch_size
         self.explicit = explicit
         self._ends: list[int] = np.cumsum([source.count for source in windows]).tolist()
         self._order = Order(self._ends[-1], seed, mode, explicit=explicit)
         self.windows_per_epoch = self._order.count
-        self.updates_per_epoch = -(-self.windows_per_epoch // batch_size)
+        self.batches = BatchSchedule(self.windows_per_epoch, batch_size, ramp)
 
     def span(self, update: int) -> range:
         """Return the positions that an update shows."""
-        epoch, inside = divmod(update, self.updates_per_epoch)
-        first = inside * self.batch_size
-        start = epoch * self.windows_per_epoch
-        return range(start + first, start + min(first + self.batch_size, self.windows_per_epoch))
+        start = self.batches.epoch_of(update) * self.windows_per_epoch
+        inside = self.batches.inside(update)
+        return range(start + inside.start, start + inside.stop)
 
     def place(self, position: int) -> Place:
         """Return what stands at a position."""
@@ -71,13 +72,13 @@ class Course:
         """Return the update that shows a window of a source in ``epoch``; -1 where none does."""
         number = window + (self._ends[source - 1] if source else 0)
         position = self._order.position(epoch, number)
-        return -1 if position < 0 else epoch * self.updates_per_epoch + position // self.batch_size
+        return -1 if position < 0 else self.batches.update_of(epoch, position)
 
     def updates_of(self, source: int, window: int, epoch: int) -> list[int]:
         """Return all updates that show a window of a source in ``epoch``; an explicit order may repeat it."""
         number = window + (self._ends[source - 1] if source else 0)
-        first = epoch * self.updates_per_epoch
-        return [first + position // self.batch_size for position in self._order.positions(epoch, number)]
+        positions = self._order.positions(epoch, number)
+        return [self.batches.update_of(epoch, position) for position in positions]
 
     def exposure(self, position: int) -> npt.NDArray[np.int64]:
         """Return what a position adds to the clock: targets, words, bytes, documents."""

@@ -18,6 +18,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from model_foundry.batch_schedule import BatchRamp, BatchSchedule
 from model_foundry.data.course import Course, Place
 from model_foundry.data.order import Order, OrderMode
 from model_foundry.data.windows import Windows
@@ -180,17 +181,23 @@ class MixtureCourse:
         stages: Shares and lengths; the last one goes on for as long as it is asked.
         seed: The recipe's data seed.
         mode: How an epoch of a source is ordered.
-        batch_size: Windows an update.
+        batch_size: Windows an update; each has all of them, since sources end their epochs apart.
+        ramp: How the batch grows at the beginning of the run.
     """
 
     def __init__(
-        self, windows: list[Windows], stages: list[Stage], *, seed: int, mode: OrderMode, batch_size: int
+        self,
+        windows: list[Windows],
+        stages: list[Stage],
+        *,
+        seed: int,
+        mode: OrderMode,
+        batch_size: int,
+        ramp: BatchRamp | None = None,
     ) -> None:
         self.windows = windows
         self.stages = stages
-        self.batch_size = batch_size
-        self.windows_per_epoch = sum(source.count for source in windows)
-        self.updates_per_epoch = -(-self.windows_per_epoch // batch_size)
+        self.batches = BatchSchedule(sum(source.count for source in windows), batch_size, ramp)
         self._orders = [Order(source.count, seed, mode, index) for index, source in enumerate(windows)]
         self._patterns = [Pattern(stage.shares, stage.windows) for stage in stages]
         self._starts = [0]
@@ -202,7 +209,7 @@ class MixtureCourse:
 
     def span(self, update: int) -> range:
         """Return the positions that an update shows."""
-        return range(update * self.batch_size, (update + 1) * self.batch_size)
+        return range(self.batches.before(update), self.batches.before(update + 1))
 
     def place(self, position: int) -> Place:
         """Return what stands at a position; the epoch is that of the source."""
@@ -219,9 +226,8 @@ class MixtureCourse:
             if inside >= 0:
                 if not self.stages[stage].shares[source]:
                     return -1
-                return (
-                    self._starts[stage] + self._patterns[stage].position(source, inside)
-                ) // self.batch_size
+                position = self._starts[stage] + self._patterns[stage].position(source, inside)
+                return self.batches.after(0, position + 1) - 1
         raise AssertionError("ranks begin at 0")
 
     def updates_of(self, source: int, window: int, epoch: int) -> list[int]:

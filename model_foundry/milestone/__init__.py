@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from model_foundry.batch_schedule import BatchSchedule
 from model_foundry.parts import Part
 from model_foundry.units import Duration
 
@@ -20,11 +21,15 @@ class RunLength:
     """What a rule may know of the run: its length in each unit. Words and bytes are estimates."""
 
     updates: int
-    updates_per_epoch: int
+    batches: BatchSchedule
     tokens: int
     words: int
     bytes: int
-    epochs: Fraction
+
+    @property
+    def epochs(self) -> Fraction:
+        """The whole run in epochs."""
+        return self.batches.epochs(self.updates)
 
     def amount(self, unit: str) -> Fraction:
         """The whole run in ``unit``."""

@@ -28,12 +28,14 @@ def length_in(run: RunLength, unit: str) -> Fraction:
 def updates_in(run: RunLength, span: Duration) -> int:
     """Return the whole updates in ``span``, at most those of the run."""
     if span.unit == "updates":
-        updates = span.amount
-    elif span.unit == "epochs":
-        updates = span.amount * run.updates_per_epoch
+        updates = int(span.amount)
+    elif span.unit == "%":
+        updates = int(span.amount / 100 * run.updates)
     else:
-        updates = span.amount / length_in(run, span.unit) * run.updates
-    return min(int(updates), run.updates)
+        epochs = span.amount / length_in(run, span.unit) * run.epochs
+        updates = run.batches.updates_for(epochs)
+        updates -= run.batches.epochs(updates) > epochs
+    return min(updates, run.updates)
 
 
 def at_updates(updates: list[int]) -> list[Duration]:

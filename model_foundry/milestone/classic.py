@@ -19,7 +19,7 @@ class Classic(Milestone):
 
     def points(self, run: RunLength) -> list[Duration]:
         """Return the points that the run reaches; see ``Milestone.points``."""
-        last = min(run.updates, run.updates_per_epoch)
+        last = min(run.updates, run.batches.first_update(1))
         powers = [1 << power for power in range(last.bit_length())]
         shares = [
             Fraction(index, self.count) for index in range(self.count, int(run.epochs * self.count) + 1)

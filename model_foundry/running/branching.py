@@ -92,7 +92,7 @@ def decay_updates(trunk: Checkpoint, decay: Duration) -> int:
             raise RecipeError(f"--decay {decay}: expected less than the whole branch, such as 10%.")
         length = round(trunk.updates / (1 - decay.amount / 100)) - trunk.updates
     else:
-        length = read_plan(trunk.path.parent.parent / "plan.json").updates_of(decay)
+        length = read_plan(trunk.path.parent.parent / "plan.json").length_from(trunk.updates, decay)
     if length < 1:
         raise RecipeError(f"--decay {decay}: it is less than one update. Lengthen it.")
     return length
@@ -113,7 +113,7 @@ def branch_recipe(
         RecipeError: When it cannot be: the rate is 0 at the checkpoint, or an override is wrong.
         CheckpointError: When an override would make it another run than the trunk's.
     """
-    start, then = trunk.updates, trunk.record["recipe"]
+    start, then = trunk.updates, _with_its_own_batches(trunk)
     schedule = {"type": "cooldown", "start": f"{start} updates", "shape": shape, "floor": floor}
     schedule["share"] = _share(trunk)
     recipe = {
@@ -204,6 +204,20 @@ def _publish_as_first(
     (temporary / TRAINER_STATE).write_text(text, encoding="utf-8")
     kept: dict[str, Any] = {key: trunk.manifest[key] for key in _MANIFEST_FACTS}
     publish(temporary, trunk.updates, {**kept, **own, "milestone": True, "dropped": []})
+
+
+def _with_its_own_batches(trunk: Checkpoint) -> dict[str, Any]:
+    """Return the trunk's recipe, with a batch that grows over so many updates as it did in the trunk.
+
+    As a share of the branch it would be another length, and the checkpoint at another place in the data.
+    """
+    recipe: dict[str, Any] = trunk.record["recipe"]
+    if (warmup := recipe["training"].get("batch_warmup")) is None:
+        return recipe
+    ramp = read_plan(trunk.path.parent.parent / "plan.json").batch_warmup
+    assert ramp is not None, "a plan follows its recipe"
+    own = {**warmup, "over": f"{ramp.updates} updates"}
+    return {**recipe, "training": {**recipe["training"], "batch_warmup": own}}
 
 
 def _share(trunk: Checkpoint) -> float:

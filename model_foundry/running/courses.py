@@ -96,7 +96,6 @@ def corpus_facts(config: ExperimentConfig, windows: list[Windows], folders: list
         words=sum(stream.num_words for stream in streams) * shown // count,
         bytes=sum(stream.num_bytes for stream in streams) * shown // count,
         documents=sum(stream.num_documents for stream in streams) * shown // count,
-        updates=-(-shown // config.training.batch_size),
         packing=packing(windows),
     )
 
@@ -113,12 +112,15 @@ def build_course(
     seed, mode, batch_size = config.seed_of("data"), config.data.order, config.training.batch_size
     if not config.is_mixture:
         explicit = explicit_order(config, windows, folders)
-        return Course(windows, seed=seed, mode=mode, batch_size=batch_size, explicit=explicit)
+        return Course(
+            windows, seed=seed, mode=mode, batch_size=batch_size, ramp=plan.batch_warmup, explicit=explicit
+        )
     stages = _stages(config, windows, plan)
     names = [source.stream.name for source in windows]
     most = [source.max_epochs for source in config.corpus.sources]
     capped = capped_stages(stages, [source.count for source in windows], most, names)
-    return MixtureCourse(windows, capped, seed=seed, mode=mode, batch_size=batch_size)
+    ramp = plan.batch_warmup
+    return MixtureCourse(windows, capped, seed=seed, mode=mode, batch_size=batch_size, ramp=ramp)
 
 
 def build_rows(course: AnyCourse, plan: RunPlan) -> Rows:
@@ -149,7 +151,7 @@ def describe_course(course: AnyCourse, plan: RunPlan) -> dict[str, Any]:
     names = [source.stream.name for source in course.windows]
     if isinstance(course, Course):
         return {"epochs_by_source": dict.fromkeys(names, plan.epochs)}
-    epochs = course.epochs(plan.updates * plan.batch_size)
+    epochs = course.epochs(course.span(plan.updates - 1).stop)
     stages = [
         {"windows": stage.windows, "shares": dict(zip(names, map(float, stage.shares), strict=True))}
         for stage in course.stages
@@ -201,18 +203,20 @@ def _rows_of_documents(ids: npt.NDArray[np.int64], windows: list[Windows]) -> np
 
 
 def _stages(config: ExperimentConfig, windows: list[Windows], plan: RunPlan) -> list[Stage]:
-    mixture, batch_size = config.data.mixture, config.training.batch_size
+    mixture, batches = config.data.mixture, plan.batches
     if mixture is not None and mixture.temperature is not None:
         shares = shares_by_temperature([source.count for source in windows], mixture.temperature)
     else:
         weights = [source.weight for source in config.corpus.sources]
         shares = shares_by_weight([Fraction(str(weight)) if weight else Fraction(1) for weight in weights])
-    total = plan.updates * batch_size
+    total = batches.before(plan.updates)
     if mixture is None or not mixture.stages:
         return [Stage(total, shares)]
     stages, used = [], 0
     for stage in mixture.stages:
-        length = total - used if stage.duration is None else plan.updates_of(stage.duration) * batch_size
+        start = batches.after(0, used)  # all stages end where an update ends
+        updates = plan.updates - start if stage.duration is None else plan.length_from(start, stage.duration)
+        length = batches.before(start + updates) - used
         given = [Fraction(str(weight)) for weight in stage.weights]
         stages.append(Stage(max(0, min(length, total - used)), shares_by_weight(given) if given else shares))
         used += stages[-1].windows

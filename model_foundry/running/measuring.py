@@ -62,9 +62,7 @@ class Measuring:
         self._last: dict[str, float] = {}
 
     def _table(self, every: Any) -> Timetable:
-        return Timetable(
-            [], every=every, updates=self._plan.updates, updates_per_epoch=self._plan.updates_per_epoch
-        )
+        return Timetable([], every=every, updates=self._plan.updates, batches=self._plan.batches)
 
     def due(
         self, before: TrainState | None, now: TrainState, *, is_milestone: bool, is_last: bool
@@ -160,7 +158,7 @@ def what_is_due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -
     """Return when the loop measures, saves and logs."""
 
     def table(points: list[Duration], every: Duration | None = None) -> Timetable:
-        return Timetable(points, every=every, updates=plan.updates, updates_per_epoch=plan.updates_per_epoch)
+        return Timetable(points, every=every, updates=plan.updates, batches=plan.batches)
 
     rules = [(rule, rule.points(plan.length)) for rule in config.checkpoints.schedule]
     milestone = table([point for _, points in rules for point in points])

@@ -142,7 +142,7 @@ def _place(
         peak_learning_rate=config.optimizer.learning_rate,
         curve=curve,
         updates=plan.updates,
-        updates_per_epoch=plan.updates_per_epoch,
+        epochs=plan.batches.epochs,
         gradient_clip=config.training.gradient_clip,
         dropout_seed=config.seed_of("dropout"),
         due=what_is_due(config, plan, measuring),

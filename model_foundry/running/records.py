@@ -115,10 +115,15 @@ def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -
         f"{config.run_name} · {where} · {config.training.precision} · seed {config.seed}",
         f"  corpus  {corpus.documents:,} documents · {corpus.words:,} words · {corpus.targets:,} tokens",
         f"  model   {model.parameters:,} parameters ({model.embedding_parameters:,} in embeddings)",
-        f"  run     {plan.updates:,} updates of {plan.tokens_per_update:,} tokens · "
+        f"  run     {plan.updates:,} updates of {_tokens_of_updates(plan)} tokens · "
         f"{plan.epochs:.2f} epochs · {len(plan.checkpoints)} checkpoints",
     ]
     return "\n".join(lines)
+
+
+def _tokens_of_updates(plan: RunPlan) -> str:
+    full = f"{plan.tokens_per_update:,}"
+    return full if plan.batch_warmup is None else f"{plan.batch_warmup.start * plan.context:,} to {full}"
 
 
 def goodbye(trainer: Trainer, measures: list[str]) -> list[str]:

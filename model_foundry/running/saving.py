@@ -133,7 +133,7 @@ def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainSta
     """Return what a checkpoint records of its moment beside the clock."""
     return {
         "max_steps": built.plan.updates,
-        "epoch": state.attempt / built.plan.updates_per_epoch,
+        "epoch": float(built.plan.batches.epochs(state.attempt)),
         "learning_rate": config.optimizer.learning_rate * curve(state.updates),
         "data_position": position_facts(built.course, state.attempt),
     }

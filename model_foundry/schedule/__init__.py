@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
+from typing import ClassVar, Literal
 
 from model_foundry.errors import RecipeError
 from model_foundry.parts import Part
@@ -22,6 +22,14 @@ Curve = Callable[[int], float]
 
 class Schedule(Part):
     """Settings of one schedule; lengths may be in any unit of the clock."""
+
+    continues_another_run: ClassVar[bool] = False
+    """Whether it begins at a checkpoint of another run, so that it need not see a warm-up to its end."""
+
+    @property
+    def at_the_end(self) -> dict[str, Duration]:
+        """The lengths that end with the run, by their keys."""
+        return {}
 
     warmup: Duration = Duration(Fraction(0), "updates")
     """Length of the linear rise from 0 to the peak."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ from model_foundry.units import Duration
 
 class CoolDown(Schedule):
     """Falls over all of the run that is left; the floor is a share of the rate where it begins."""
+
+    continues_another_run: ClassVar[bool] = True
 
     start: Duration
     """Where the branch begins, from the trunk's beginning."""

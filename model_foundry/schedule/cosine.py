@@ -26,6 +26,11 @@ class Cosine(Schedule):
     length: Interval | None = None
     """Length of a longer run whose cosine this one follows; the run's own where not given."""
 
+    @property
+    def at_the_end(self) -> dict[str, Duration]:
+        """The straight line to 0; see ``Schedule.at_the_end``."""
+        return {"cooldown": self.cooldown}
+
     def curve(self, total: int, updates_of: Callable[[Duration], int]) -> Curve:
         """Return the schedule as a function of the update; see ``Schedule.curve``.
 

@@ -31,6 +31,11 @@ class WarmupStableDecay(Schedule):
         require_floor(self.shape, self.floor)
         return self
 
+    @property
+    def at_the_end(self) -> dict[str, Duration]:
+        """The fall; see ``Schedule.at_the_end``."""
+        return {"decay": self.decay}
+
     def curve(self, total: int, updates_of: Callable[[Duration], int]) -> Curve:
         """Return the schedule as a function of the update; see ``Schedule.curve``.
 

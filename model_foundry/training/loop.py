@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class TrainingLoop:
     peak_learning_rate: float
     curve: Curve
     updates: int
-    updates_per_epoch: int
+    epochs: Callable[[int], Fraction]
     gradient_clip: float | None
     dropout_seed: int
     due: Due
@@ -250,7 +251,7 @@ class TrainingLoop:
             "words": self.state.words,
             "bytes": self.state.bytes,
             "documents": self.state.documents,
-            "epoch": (attempt.number + 1) / self.updates_per_epoch,
+            "epoch": float(self.epochs(attempt.number + 1)),
             "loss": total / num_targets,
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,

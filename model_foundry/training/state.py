@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from model_foundry.batch_schedule import BatchSchedule
 from model_foundry.units import Duration
 
 
@@ -86,7 +87,7 @@ class Timetable:
         points: Single points.
         every: Interval, or None; 0 is its first point.
         updates: Updates of the whole run, for shares.
-        updates_per_epoch: Updates an epoch.
+        batches: Where epochs end.
     """
 
     def __init__(
@@ -95,16 +96,16 @@ class Timetable:
         *,
         every: Duration | None = None,
         updates: int,
-        updates_per_epoch: int,
+        batches: BatchSchedule,
     ) -> None:
+        self._batches = batches
         self._per_unit = {
-            "epochs": Fraction(updates_per_epoch),
             "%": Fraction(updates, 100),
             "updates": Fraction(1),
         }
         points = list(points)
-        self._updates = {self._as_updates(point) for point in points if point.unit in self._per_unit}
-        self._others = [point for point in points if point.unit not in self._per_unit]
+        self._updates = {self._as_updates(point) for point in points if self._is_by_update(point)}
+        self._others = [point for point in points if not self._is_by_update(point)]
         self._every = every
 
     def falls_on(self, before: TrainState | None, now: TrainState) -> bool:
@@ -124,12 +125,20 @@ class Timetable:
         if before is None:
             return True
         amount, unit = self._every.amount, self._every.unit
+        # The k-th point is the first update at or past k intervals, so that intervals between updates do not
+        # drift.
+        if unit == "epochs":
+            epochs = self._batches.epochs
+            return epochs(now.updates) // amount > epochs(before.updates) // amount
         if unit in self._per_unit:
-            # The k-th point is the first update at or past k intervals, so intervals between updates do not
-            # drift.
             interval = amount * self._per_unit[unit]
             return math.floor(now.updates / interval) > math.floor(before.updates / interval)
         return getattr(now, unit) // amount > getattr(before, unit) // amount  # type: ignore[no-any-return]
 
+    def _is_by_update(self, point: Duration) -> bool:
+        return point.unit == "epochs" or point.unit in self._per_unit
+
     def _as_updates(self, point: Duration) -> int:
+        if point.unit == "epochs":
+            return self._batches.updates_for(point.amount)
         return math.ceil(point.amount * self._per_unit[point.unit])

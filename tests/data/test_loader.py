@@ -40,7 +40,7 @@ def test_the_same_positions_stand_in_the_same_updates_however_they_are_dealt(str
 def test_an_update_never_spans_epochs_and_the_last_of_an_epoch_is_shorter(stream_of):
     course = course_of([stream_of([41])], batch_size=4)  # 10 windows
 
-    assert course.updates_per_epoch == 3
+    assert [course.batches.first_update(epoch) for epoch in (0, 1, 2)] == [0, 3, 6]
     assert [len(course.span(update)) for update in range(6)] == [4, 4, 2, 4, 4, 2]
 
 
@@ -48,10 +48,8 @@ def test_each_epoch_shows_every_window_of_every_source_once(stream_of):
     course = course_of([stream_of([21], name="a"), stream_of([9], name="b")], batch_size=2)
 
     for epoch in (0, 1):
-        first = epoch * course.updates_per_epoch
-        places = [
-            course.place(p) for u in range(first, first + course.updates_per_epoch) for p in course.span(u)
-        ]
+        updates = range(course.batches.first_update(epoch), course.batches.first_update(epoch + 1))
+        places = [course.place(p) for u in updates for p in course.span(u)]
         assert sorted((place.source, place.window) for place in places) == [
             *((0, window) for window in range(5)),
             *((1, window) for window in range(2)),
@@ -62,7 +60,7 @@ def test_each_epoch_shows_every_window_of_every_source_once(stream_of):
 def test_the_update_of_a_window_is_found_again(stream_of):
     course = course_of([stream_of([21], name="a"), stream_of([9], name="b")], batch_size=2)
 
-    for update in range(2 * course.updates_per_epoch):
+    for update in range(course.batches.first_update(2)):
         for position in course.span(update):
             place = course.place(position)
             assert course.update_of(place.source, place.window, place.epoch) == update

@@ -37,13 +37,13 @@ stream = TokenStream("sparse", folder, "train", manifest, np.ones(50_000, np.int
 windows = Windows(stream, 1024, "concatenate")
 packing([windows])
 course = Course([windows], seed=1, mode="shuffle_each_epoch", batch_size=8)
-update = int(course.updates_per_epoch * share)
-stop = course.updates_per_epoch
+update = int(course.batches.first_update(1) * share)
+stop = course.batches.first_update(1)
 sampler = iter(UpdateSampler(course, start=update, stop=stop, micro_batch_size=8, processes=1))
 batch = WindowDataset(course).__getitems__(next(sampler))
 place = course.place(course.span(update)[0])
 found = course.update_of(place.source, place.window, place.epoch)
-print(json.dumps({"updates": course.updates_per_epoch, "targets": int(batch["exposure"][0]), "found": found,
+print(json.dumps({"updates": stop, "targets": int(batch["exposure"][0]), "found": found,
                   "update": update, "resident": resident() - before, "seconds": time.process_time() - began}))
 """
 

@@ -76,6 +76,7 @@ CHANGES = {
     "data.context=32": "identity",
     "data.context_warmup=[{context: 8, until: 90%}]": "identity",
     "training.batch_size=16": "identity",
+    "training.batch_warmup={from: 25%, over: 5 updates}": "identity",
     "optimizer.weight_decay=0": "trajectory",
     "training.precision=bf16": "trajectory",
     "training.duration=48 updates": "trajectory",
@@ -133,6 +134,10 @@ def test_more_updates_are_free_where_the_learning_rate_does_not_depend_on_them(t
     for recipe in (then, now):
         recipe["data"] = {**recipe["data"], "context_warmup": [{"context": 8, "until": "90%"}]}
     assert [change.meaning for change in recipe_changes(then, now)] == ["trajectory"]
+    for recipe in (then, now):
+        warmup = {"from": 2, "over": "10%", "steps": None}
+        recipe["training"] = {**recipe["training"], "batch_warmup": warmup}
+    assert [change.meaning for change in recipe_changes(then, now)] == ["identity"]
 
 
 @pytest.mark.e2e

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from model_foundry.batch_schedule import BatchSchedule
 from model_foundry.errors import RecipeError
 from model_foundry.milestone import Milestone, RunLength
 from model_foundry.parts import PartOf
 
-RUN = RunLength(
-    updates=300, updates_per_epoch=100, tokens=30_000, words=21_000, bytes=120_000, epochs=Fraction(3)
-)
+RUN = RunLength(updates=300, batches=BatchSchedule(100, 1), tokens=30_000, words=21_000, bytes=120_000)
 
 
 def run_of(updates: int, *, words: int = 0) -> RunLength:
-    return RunLength(updates, updates, updates * 10, words or updates * 7, updates * 40, Fraction(1))
+    return RunLength(updates, BatchSchedule(updates, 1), updates * 10, words or updates * 7, updates * 40)
 
 
 def points(run: RunLength, **section: Any) -> list[str]:
@@ -123,7 +121,7 @@ def test_per_epoch_spaces_its_points_evenly() -> None:
 
 
 def test_epoch_boundaries_leave_out_an_unfinished_epoch() -> None:
-    run = RunLength(250, 100, 25_000, 17_500, 100_000, Fraction(5, 2))
+    run = RunLength(250, BatchSchedule(100, 1), 25_000, 17_500, 100_000)
 
     assert points(run, type="epoch_boundary") == ["1 epochs", "2 epochs"]
 
@@ -202,7 +200,7 @@ def test_classic_gives_the_worked_example() -> None:
 
 
 def test_classic_ends_with_a_run_within_its_first_epoch() -> None:
-    run = RunLength(50, 100, 5_000, 3_500, 20_000, Fraction(1, 2))
+    run = RunLength(50, BatchSchedule(100, 1), 5_000, 3_500, 20_000)
 
     assert updates(run, type="classic") == [0, 1, 2, 4, 8, 16, 32]
 

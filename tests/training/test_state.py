@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from model_foundry.batch_schedule import BatchSchedule
 from model_foundry.training.state import Timetable, TrainState
 from model_foundry.units import Duration
 
@@ -25,7 +26,7 @@ def falls(table: Timetable, run: list[TrainState]) -> list[int]:
 def table(*points: str, every: str | None = None, updates: int = 20, per_epoch: int = 8) -> Timetable:
     interval = Duration.parse(every) if every else None
     return Timetable(
-        map(Duration.parse, points), every=interval, updates=updates, updates_per_epoch=per_epoch
+        map(Duration.parse, points), every=interval, updates=updates, batches=BatchSchedule(per_epoch, 1)
     )
 
 
