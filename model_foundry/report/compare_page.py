@@ -8,7 +8,8 @@ from pathlib import Path
 from model_foundry.manifest import write_atomically
 from model_foundry.report.comparison import Comparison
 from model_foundry.report.facts import RunFacts, measures_of
-from model_foundry.report.page import Plot, axes_of, fill, plot
+from model_foundry.report.page import fill
+from model_foundry.report.plots import Plot, axes_of, plot
 from model_foundry.report.series import Series, began_at, smoothed, with_hours
 
 

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from model_foundry.errors import RecipeError
 from model_foundry.manifest import write_atomically
-from model_foundry.report.facts import Line, RunFacts, measures_of, read_run
+from model_foundry.report.facts import Line, RunFacts, read_run
+from model_foundry.report.figures import FOLDER, Format, require_matplotlib, write_figures
 from model_foundry.report.groups import group_curves
-from model_foundry.report.series import X_AXES, Series, began_at, smoothed, thinned, with_hours
-from model_foundry.report.svg import draw, short
+from model_foundry.report.plots import axes_of, plots_of
+from model_foundry.report.series import X_AXES
+from model_foundry.report.svg import short
 
 REPORT = "report.html"
-_MOST_ROWS = 120
+_FORMATS = ("html", "png", "pdf")
 _MOST_SAMPLES = 60
-_ROUTINE = {"checkpoint", "save", "start", "finish"}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure of the page: the same lines over each clock, and the numbers behind them."""
-
-    title: str
-    unit: str
-    legend: list[str]
-    drawings: list[str]
-    header: list[str]
-    rows: list[list[str]]
-    first_colour: int
+_ROUTINE = {"checkpoint", "save", "retention", "mirrored", "start", "finish"}
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
@@ -45,11 +33,34 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     return target
 
 
+def write_reports(run: Path, out: Path | None = None, *, formats: str, axis: str) -> list[Path]:
+    """Write the page of a run, its figures as files, or both, and return what was written.
+
+    Args:
+        run: The run's folder.
+        out: The page, beside which the figures lie in ``plots/``; in the run's folder where not given.
+        formats: ``html``, ``png`` and ``pdf``, with commas between.
+        axis: The clock that figures are drawn over; the page has all of them.
+
+    Raises:
+        RecipeError: When a format or the axis is none of those, or matplotlib is needed and not installed.
+        RunDirectoryError: When no run is there.
+    """
+    asked = [name.strip() for name in formats.split(",")]
+    for name, known, option in (*((name, _FORMATS, "format") for name in asked), (axis, X_AXES, "axis")):
+        if name not in known:
+            raise RecipeError(f"--{option} {name!r} is none. Expected one of: {', '.join(known)}.")
+    figures: list[Format] = [kind for kind in ("png", "pdf") if kind in asked]
+    if figures:
+        require_matplotlib(figures)
+    facts, page = read_run(run), out if out is not None else run / REPORT
+    written = [write_report(run, page)] if "html" in asked else []
+    return [*written, *(write_figures(facts, figures, page.parent / FOLDER, axis=axis) if figures else ())]
+
+
 def render(facts: RunFacts) -> str:
     """Return the page as HTML."""
-    began = began_at(facts.updates)
-    updates, evaluations = with_hours(facts.updates, began), with_hours(facts.evaluations, began)
-    plots = [*_training_plots(updates, evaluations), *_evaluation_plots(evaluations)]
+    plots = plots_of(facts)
     return fill(
         "page.html.jinja",
         title=facts.name,
@@ -79,87 +90,6 @@ def fill(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
-
-
-def _training_plots(updates: list[Line], evaluations: list[Line]) -> Iterator[Plot]:
-    held_out = [line for line in evaluations if "perplexity/loss" in line]
-    yield from plot(
-        "Loss",
-        "nats a target",
-        [
-            Series("each update", updates, "loss", is_faint=True),
-            Series("smoothed", smoothed(updates, "loss"), "loss"),
-            Series("held out", held_out, "perplexity/loss", is_sparse=True),
-        ],
-    )
-    yield from plot(
-        "Bits per byte",
-        "bits",
-        [
-            Series("training, smoothed", smoothed(updates, "bits_per_byte"), "bits_per_byte"),
-            Series("held out", held_out, "perplexity/bits_per_byte", is_sparse=True),
-        ],
-    )
-    for title, unit, key in (
-        ("Learning rate", "", "learning_rate"),
-        ("Gradient norm", "before clipping", "grad_norm"),
-        ("Throughput", "tokens a second", "tokens_per_second"),
-        ("Peak memory", "bytes", "peak_memory_bytes"),
-    ):
-        yield from plot(title, unit, [Series(key.replace("_", " "), updates, key)])
-
-
-def _evaluation_plots(evaluations: list[Line]) -> Iterator[Plot]:
-    """Yield a plot an evaluator and measure: its whole first, then its parts (sources, phenomena)."""
-    names: dict[tuple[str, str], list[str]] = {}
-    for line in evaluations:
-        for key in measures_of(line):
-            evaluator, *_, measure = key.split("/")
-            keys = names.setdefault((evaluator, measure), [])
-            if key not in keys:
-                keys.append(key)
-    for (evaluator, measure), keys in names.items():
-        if evaluator == "perplexity" and len(keys) == 1 and measure in ("loss", "bits_per_byte"):
-            continue  # drawn beside the training's own
-        lines = [line for line in evaluations if any(key in line for key in keys)]
-        series = [
-            Series(key.removeprefix(f"{evaluator}/"), lines, key, is_sparse=True)
-            for key in sorted(keys, key=lambda key: key.count("/"))
-        ]
-        yield from plot(f"{evaluator}: {measure}".replace("_", " "), "", series)
-
-
-def plot(title: str, unit: str, series: list[Series]) -> Iterator[Plot]:
-    """Yield the figure of some series, or nothing where there is nothing to draw."""
-    shown = [item for item in series if any(item.points(axis) for axis in X_AXES)]
-    first_colour = 0 if any(item.is_faint for item in shown) else 1
-    drawings = [draw(shown, axis, label, title, first_colour) for axis, label in X_AXES.items()]
-    if any(drawings):
-        header, rows = _table(shown)
-        legend = [item.name for item in shown]
-        yield Plot(title, unit, legend, [text for text in drawings if text], header, rows, first_colour)
-
-
-def _table(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
-    found: dict[float, dict[str, float]] = {}
-    for item in series:
-        for x, y in thinned(item.points("update"), _MOST_ROWS):
-            found.setdefault(x, {})[item.name] = y
-    names = [item.name for item in series]
-    rows = [
-        [f"{x:.0f}", *(f"{values[name]:.6g}" if name in values else "" for name in names)]
-        for x, values in sorted(found.items())
-    ]
-    return ["update", *names], rows
-
-
-def axes_of(plots: Sequence[Plot]) -> dict[str, str]:
-    """Return the clocks that any of the plots is drawn over, with what they count."""
-    return {
-        axis: unit
-        for axis, unit in X_AXES.items()
-        if any(f'class="plot x-{axis}"' in drawing for figure in plots for drawing in figure.drawings)
-    }
 
 
 def _cards(facts: RunFacts) -> list[tuple[str, str]]:
@@ -200,7 +130,9 @@ def _duration(hours: float) -> str:
     seconds = round(hours * 3600)
     whole_hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
-    return f"{whole_hours} h {minutes} min" if whole_hours else f"{minutes} min {seconds} s"
+    if whole_hours:
+        return f"{whole_hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _samples(samples: list[Line]) -> dict[str, list[Line]]:
@@ -237,4 +169,7 @@ def _others(event: Line) -> str:
     told: dict[str, Any] = {
         key: value for key, value in event.items() if key not in ("event", "time", "update")
     }
-    return ", ".join(f"{key}: {value}" for key, value in told.items())
+    return ", ".join(
+        f"{len(value)} {key}, listed in events.jsonl" if isinstance(value, list) else f"{key}: {value}"
+        for key, value in told.items()
+    )

@@ -54,12 +54,13 @@ def with_hours(lines: Sequence[Line], began: float | None) -> list[Line]:
     ]
 
 
-def smoothed(lines: Sequence[Line], key: str, *, share: float = 0.02) -> list[Line]:
+def smoothed(lines: Sequence[Line], key: str, *, share: float = 0.02, least: float = 5.0) -> list[Line]:
     """Return the lines with ``key`` replaced by its exponential mean over about ``share`` of them.
 
-    The mean is corrected for its start (Kingma and Ba 2015, section 3), so that it begins at the first value.
+    It is over ``least`` of them at least, so that a short run is smoothed, too. The mean is corrected for its
+    start (Kingma and Ba 2015, section 3), so that it begins at the first value.
     """
-    keep = 1 - 1 / max(1.0, share * len(lines))
+    keep = 1 - 1 / max(least, share * len(lines))
     mean, weight, found = 0.0, 0.0, []
     for line in lines:
         value = line.get(key)

@@ -69,6 +69,34 @@ def test_the_table_behind_a_plot_has_the_numbers_of_the_files(make_run: MakeRun)
     assert rows[-1][3] == "0.1"
 
 
+def test_an_incident_without_an_update_has_an_empty_place_and_a_long_list_is_counted(make_run: MakeRun):
+    run = make_run()
+    windows = [{"position": number} for number in range(8)]
+    facts = {"event": "non_finite", "update": 7, "windows": windows, "time": "t2"}
+    with (run / "events.jsonl").open("w") as file:
+        file.write(json.dumps({"event": "resume", "checkpoint": "checkpoint-10", "time": "t1"}) + "\n")
+        file.write(json.dumps(facts) + "\n")
+
+    page = render(read_run(run))
+
+    assert '<td class="when">t1</td><td class="n"></td><td>resume</td>' in page
+    assert '<td class="n">7</td><td>non_finite</td><td class="text">8 windows, listed in events.jsonl' in page
+    assert "built-in" not in page
+
+
+def test_perplexities_are_drawn_by_their_powers_of_ten(make_run: MakeRun):
+    run = make_run()
+    lines = [{"update": update, "perplexity/perplexity": 10.0 ** (3 - update)} for update in (1, 2, 3)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    page = render(read_run(run))
+
+    drawing = page[page.index('aria-label="perplexity: perplexity over updates"') :]
+    heights = [float(y) for y in re.findall(r'<circle class="dot c1" cx="\S+" cy="(\S+)"', drawing)[:3]]
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.11)
+    assert all(f">{label}</text>" in drawing for label in ("1", "10", "100"))
+
+
 def test_every_clock_that_the_files_have_can_be_the_axis(make_run: MakeRun):
     page = render(read_run(make_run()))
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from model_foundry.report.series import smoothed, thinned
-from model_foundry.report.svg import short, ticks
+from model_foundry.report.svg import log_ticks, short, ticks
 
 
 def test_the_smoothed_line_is_the_corrected_exponential_mean():
     lines = [{"loss": value} for value in (4.0, 2.0, 2.0)]
 
-    values = [line["loss"] for line in smoothed(lines, "loss", share=2 / 3)]  # keeps half of the old mean
+    values = [
+        line["loss"] for line in smoothed(lines, "loss", share=2 / 3, least=1)
+    ]  # keeps half of the old mean
 
     assert values == pytest.approx(
         [4.0, (4 * 0.25 + 2 * 0.5) / 0.75, (4 * 0.125 + 2 * 0.25 + 2 * 0.5) / 0.875]
@@ -38,6 +40,20 @@ def test_few_points_are_left_as_they_are():
 )
 def test_ticks_are_round_numbers_inside(low: float, high: float, expected: list[float]):
     assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_short_run_is_smoothed_over_five_lines_at_least():
+    lines = [{"loss": value} for value in (1.0, 2.0)]
+
+    assert smoothed(lines, "loss")[1]["loss"] == pytest.approx((1 * 0.8 * 0.2 + 2 * 0.2) / (0.8 * 0.2 + 0.2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, [1, 2, 5, 10]), (1.9, 2.5, [100, 200]), (4, 7, [1e4, 1e5, 1e6, 1e7])],
+)
+def test_ticks_of_powers_are_round_numbers_inside(low: float, high: float, expected: list[float]):
+    assert log_ticks(low, high) == pytest.approx(expected)
 
 
 def test_numbers_are_short():
