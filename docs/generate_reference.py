@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import itertools
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -19,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from model_foundry.averaging import Averaging
 from model_foundry.config import schema, stages
+from model_foundry.config._field_texts import field_texts, owner
 from model_foundry.config.check import NOT_YET
 from model_foundry.corpus import Validation
 from model_foundry.corpus.intervention import Intervention
@@ -145,7 +144,7 @@ def _parts(name: str, contract: type[Part]) -> str:
     for part_name in known:
         part = find_part(contract, part_name)
         module = inspect.getmodule(part)
-        own = [key for key in part.model_fields if key not in shared or _owner(part, key) is not contract]
+        own = [key for key in part.model_fields if key not in shared or owner(part, key) is not contract]
         first = _one_line((module.__doc__ or "").split("\n\n")[0]) if module else ""
         second = _one_line((part.__doc__ or "").split("\n\n")[0])
         texts.append(f"### `type: {part_name}`\n\n{first}\n\n{second}\n\n{_table(part, own)}".rstrip() + "\n")
@@ -158,9 +157,9 @@ def _table(model: type[BaseModel], keys: list[str]) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for key in keys:
         field = model.model_fields[key]
-        owner = _owner(model, key)
-        annotation, text = _source(owner)[key]
-        kind = _kind(annotation, inspect.getmodule(owner)) + _limits_of(field, annotation)
+        holder = owner(model, key)
+        annotation, text = field_texts(holder)[key]
+        kind = _kind(annotation, inspect.getmodule(holder)) + _limits_of(field, annotation)
         default = _default(field)
         if default and default != "required" and "Time" in ast.unparse(annotation):
             default = default.removesuffix("`") + "s`"
@@ -184,25 +183,6 @@ def _limits_of(field: Any, annotation: ast.expr) -> str:
         if getattr(item, name, None) is not None
     ]
     return ", " + ", ".join(limits) if limits else ""
-
-
-def _owner(model: type[BaseModel], key: str) -> type[BaseModel]:
-    """Return the class whose body holds the field."""
-    return next(base for base in model.__mro__ if key in inspect.get_annotations(base))
-
-
-def _source(model: type[BaseModel]) -> dict[str, tuple[ast.expr, str]]:
-    """Return annotation and text of every field that stands in the class's body."""
-    [definition] = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(definition, ast.ClassDef)
-    found: dict[str, tuple[ast.expr, str]] = {}
-    body = [*definition.body, None]
-    for statement, after in itertools.pairwise(body):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            text = after.value.value if is_text and isinstance(after, ast.Expr) else ""  # type: ignore[attr-defined]
-            found[statement.target.id] = (statement.annotation, str(text))
-    return found
 
 
 def _kind(annotation: ast.expr, module: Any) -> str:

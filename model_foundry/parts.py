@@ -16,6 +16,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
 
@@ -24,10 +25,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     SerializeAsAny,
     model_serializer,
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError
+
+PART_OF = "part of"
+"""Key of what stands in the JSON Schema of a field of parts, with the contract as its value."""
 
 _CUSTOM_CODE: ContextVar[bool] = ContextVar("custom_code", default=False)
 
@@ -204,4 +209,17 @@ else:
         """``PartOf[Schedule]``: a field that holds whichever part the recipe's ``type`` names."""
 
         def __class_getitem__(cls, contract: type[Part]) -> Any:
-            return Annotated[SerializeAsAny[contract], BeforeValidator(_reader(contract))]
+            read = BeforeValidator(_reader(contract))
+            return Annotated[SerializeAsAny[contract], read, _AnyPartOf(contract)]
+
+
+@dataclass(frozen=True)
+class _AnyPartOf:
+    """For JSON Schema: leaves the contract's name, for ``config/json_schema.py`` to put its parts there."""
+
+    contract: type[Part]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {PART_OF: self.contract}

@@ -22,13 +22,29 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Unit = Literal["updates", "tokens", "words", "bytes", "documents", "epochs", "%"]
 
-_MULTIPLIERS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 # No leading zeros: 0777 may be meant as octal. Commas only between thousands: 1,5 is no number.
-_NUMBER = re.compile(
-    r"\s*((?:[1-9][0-9]{0,2}(?:[_,][0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)"
-    r"\s*([kKmMbBgGtT]?)(?![a-zA-Z0-9_,.])\s*"
-)
+_NUMERAL = r"((?:[1-9][0-9]{0,2}(?:[_,][0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)"
+_MULTIPLIERS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_NUMBER = re.compile(rf"\s*{_NUMERAL}\s*([kKmMbBgGtT]?)(?![a-zA-Z0-9_,.])\s*")
 _MAX_AMOUNT = 10**18
+# The same for JSON Schema, whose expressions know no flags.
+_COUNTED = rf"\s*{_NUMERAL}\s*[kKmMbBgGtT]?\s*"
+_UNITS = "|".join("".join(f"[{c}{c.upper()}]" for c in unit[:-1]) + "[sS]?" for unit in get_args(Unit)[:-1])
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """For the JSON Schema of a field: besides the number also a text of this pattern, or only that."""
+
+    pattern: str
+    alone: bool = False
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the number's schema with the text beside it."""
+        text = {"type": "string", "pattern": f"^{self.pattern}$"}
+        return text if self.alone else {"anyOf": [handler(schema), text]}
 
 
 def _read_number(text: str) -> tuple[Fraction, str] | None:
@@ -83,11 +99,16 @@ def read_seconds(value: Any) -> float:
     return float(match.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
 
 
-Time = Annotated[float, BeforeValidator(read_seconds), PlainSerializer(lambda seconds: f"{seconds:g}s")]
+Time = Annotated[
+    float,
+    BeforeValidator(read_seconds),
+    PlainSerializer(lambda seconds: f"{seconds:g}s"),
+    Spelled(r"\s*[0-9]+(\.[0-9]+)?\s*[smhd]\s*", alone=True),
+]
 """Seconds, written with a unit."""
 
-Count = Annotated[int, BeforeValidator(read_count)]
-Share = Annotated[float, BeforeValidator(read_fraction)]
+Count = Annotated[int, BeforeValidator(read_count), Spelled(_COUNTED)]
+Share = Annotated[float, BeforeValidator(read_fraction), Spelled(rf"{_COUNTED}%?\s*")]
 
 
 @dataclass(frozen=True)
@@ -142,9 +163,10 @@ class Duration:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
+        text = {"type": "string", "pattern": rf"^{_COUNTED}(%|{_UNITS})?\s*$"}
         return {
-            "type": ["integer", "string"],
-            "description": "an amount of training: 2000, 100M tokens, 10 epochs, 2%",
+            "anyOf": [{"type": "integer", "minimum": 0}, text],
+            "description": "An amount of training: 2000, 100M tokens, 10 epochs, 2%.",
         }
 
 

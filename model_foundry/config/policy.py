@@ -10,7 +10,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Action = Literal["stop", "skip", "rewind"]
-_SPELLING = re.compile(r"\s*(skip|rewind)\s+([1-9][0-9]{0,5})\s*")
+_PATTERN = r"\s*(skip|rewind)\s+([1-9][0-9]{0,5})\s*"
+_SPELLING = re.compile(_PATTERN)
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,4 @@ class NonFinitePolicy:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "description": "stop, skip 3 or rewind 3"}
+        return {"type": "string", "pattern": rf"^(\s*stop\s*|{_PATTERN})$"}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt, model_validator
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt, TypeAdapter, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from model_foundry.errors import RecipeError
@@ -75,7 +75,9 @@ class MaskRatio:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": ["number", "string", "object"], "description": "15%, or {start: 30%, end: 15%}"}
+        share = TypeAdapter(Share).json_schema()
+        ends = {"type": "object", "properties": dict.fromkeys(("start", "end"), share)}
+        return {"anyOf": [share, {**ends, "required": ["start", "end"], "additionalProperties": False}]}
 
 
 class Replacement(Settings):

@@ -48,7 +48,8 @@ class RowShare(Fraction):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": ["number", "string"], "description": "15/16, 0.5 or 50%"}
+        text = {"type": "string", "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?(/[0-9]+)?\s*%?\s*$"}
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, text]}
 
 
 class Hybrid(MaskedLoss):
