@@ -12,6 +12,7 @@ import sys
 
 import typer
 
+from model_foundry.cli._panels import arrange
 from model_foundry.errors import ModelFoundryError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for _verb in sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_"):
     importlib.import_module(f"{__name__}.{_verb}").add_to(app)
+arrange(app)
 
 
 def main() -> None:

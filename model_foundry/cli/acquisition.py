@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("acquisition")
+    @app.command("acquisition", rich_help_panel=RUN)
     def acquisition(
         run: Annotated[Path, typer.Argument(help="The folder of a run, evaluated at several checkpoints.")],
         suite: Annotated[

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("average")
+    @app.command("average", rich_help_panel=RUN)
     def average(
         run: Annotated[
             str, typer.Argument(metavar="RUN", help="A run's folder; with --kept also RUN@UPDATES.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import DATA
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _MOST_LINES = 40
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("batches")
+    @app.command("batches", rich_help_panel=DATA)
     def batches(
         run: Annotated[Path, typer.Argument(help="The folder of a run.")],
         update: Annotated[

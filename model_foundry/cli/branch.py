@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_foundry.cli._panels import RUN
+
 if TYPE_CHECKING:
     from model_foundry.config.schema import ExperimentConfig
     from model_foundry.training.checkpoint_files import Checkpoint
@@ -17,7 +19,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("branch", context_settings=_CONTEXT)
+    @app.command("branch", context_settings=_CONTEXT, rich_help_panel=RUN)
     def branch(
         trunk: Annotated[
             str,

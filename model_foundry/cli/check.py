@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import START
+
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("check")
+    @app.command("check", rich_help_panel=START)
     def check(
         recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
         overrides: Annotated[

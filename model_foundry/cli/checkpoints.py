@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import CheckpointError, RunDirectoryError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("list")(_list)
     group.command("verify")(_verify)
     group.command("prune")(_prune)
-    app.add_typer(group, name="checkpoints")
+    app.add_typer(group, name="checkpoints", rich_help_panel=RUN)
 
 
 def _list(run: Run, as_json: AsJson = False) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_foundry.cli._panels import SHARE
+
 if TYPE_CHECKING:
     from model_foundry.report.comparison import Comparison
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("compare")
+    @app.command("compare", rich_help_panel=SHARE)
     def compare(
         runs: Annotated[list[Path], typer.Argument(help="Folders of two or more runs.")],
         metric: Annotated[

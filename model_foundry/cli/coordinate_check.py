@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("coordinate-check")
+    @app.command("coordinate-check", rich_help_panel=RUN)
     def coordinate_check(
         recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
         overrides: Annotated[

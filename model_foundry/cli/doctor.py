@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import START
+
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("doctor")
+    @app.command("doctor", rich_help_panel=START)
     def doctor(
         folder: Annotated[Path, typer.Option(help="Where runs will be written.")] = Path("."),
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a finding.")] = False,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import RUN
+
 if TYPE_CHECKING:
     from model_foundry.running.evaluating import Say
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("evaluate")
+    @app.command("evaluate", rich_help_panel=RUN)
     def evaluate(
         model: Annotated[
             Path, typer.Argument(help="A run's folder, one of its checkpoints, or a model's folder.")

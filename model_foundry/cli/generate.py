@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import CheckpointError, RecipeError
 
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("generate")
+    @app.command("generate", rich_help_panel=RUN)
     def generate(
         run: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoints.")],
         prompt: Annotated[str, typer.Argument(help="The beginning to continue.")],

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import SHARE
 from model_foundry.errors import RecipeError
 
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("import")
+    @app.command("import", rich_help_panel=SHARE)
     def import_(
         file: Annotated[Path, typer.Argument(help="A checkpoint of llama2.c, version 0 (float32).")],
         folder: Annotated[Path, typer.Argument(help="The folder to make.")],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _HIGHEST_ORDER = 9
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("ngram")
+    @app.command("ngram", rich_help_panel=RUN)
     def ngram(
         run_or_recipe: Annotated[
             str,

@@ -1,4 +1,4 @@
-"""``model-foundry recipe``: which recipes ship, and which published models a recipe can name."""
+"""``model-foundry recipe``: those that ship and one's own; ``list`` is here, the rest in its neighbours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from model_foundry.cli import _recipe_reading, _recipe_writing
+from model_foundry.cli._panels import START
 
 if TYPE_CHECKING:
     from model_foundry.model.counting.preset_table import PresetRow
@@ -15,14 +18,11 @@ _COLUMNS = ("preset", "type", "parameters", "active", "vocabulary", "context", "
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verbs."""
-    group = typer.Typer(no_args_is_help=True, help="List the recipes and presets that ship.")
-    group.callback()(_group)
+    group = typer.Typer(no_args_is_help=True, help="Recipes: those that ship, yours, and what they may say.")
     group.command("list")(_list)
-    app.add_typer(group, name="recipe")
-
-
-def _group() -> None:
-    """Keep ``list`` a verb of its own while it is the only one."""
+    _recipe_reading.add_to(group)
+    _recipe_writing.add_to(group)
+    app.add_typer(group, name="recipe", rich_help_panel=START)
 
 
 def _list(

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._panels import SHARE
+
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("report")
+    @app.command("report", rich_help_panel=SHARE)
     def report(
         run: Annotated[Path, typer.Argument(help="A run's folder.")],
         out: Annotated[Path | None, typer.Option(help="The page; default RUN/report.html.")] = None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import SHARE
+
 if TYPE_CHECKING:
     from model_foundry.report.facts import RunFacts
 
@@ -43,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
         else:
             typer.echo(f"no runs in {folder}")
 
-    app.add_typer(group, name="runs")
+    app.add_typer(group, name="runs", rich_help_panel=SHARE)
 
 
 def _row(run: RunFacts) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("surprisal")
+    @app.command("surprisal", rich_help_panel=RUN)
     def surprisal(
         model: Annotated[
             Path, typer.Argument(help="A run, a checkpoint, a Hugging Face folder or an n-gram model.")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from model_foundry.cli._panels import RUN
+
 _CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("train", context_settings=_CONTEXT, add_help_option=False)
+    @app.command("train", context_settings=_CONTEXT, add_help_option=False, rich_help_panel=RUN)
     def train(context: typer.Context) -> None:
         """Train what a recipe describes.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("verify")
+    @app.command("verify", rich_help_panel=RUN)
     def verify(
         run_or_recipe: Annotated[
             str,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._panels import RUN
+
 if TYPE_CHECKING:
     from model_foundry.report.facts import RunFacts
 
@@ -21,7 +23,7 @@ _RECENT = 5
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("watch")
+    @app.command("watch", rich_help_panel=RUN)
     def watch(
         run: Annotated[Path, typer.Argument(help="A run's folder.")],
         every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,

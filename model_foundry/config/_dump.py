@@ -32,23 +32,24 @@ def _mapping(values: Mapping[str, Any], indent: str) -> Iterator[str]:
             for item in value:
                 yield from _item(item, indent)
         else:
-            yield f"{indent}{_scalar(key)}: {_inline(value)}"
+            yield f"{indent}{_scalar(key)}: {inline(value)}"
 
 
 def _item(value: Any, indent: str) -> Iterator[str]:
     if not isinstance(value, Mapping) or not value:
-        yield f"{indent}- {_inline(value)}"
+        yield f"{indent}- {inline(value)}"
         return
     first, *rest = _mapping(value, indent + "  ")
     yield f"{indent}- {first.lstrip()}"
     yield from rest
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
+    """Return a value on one line, as it may stand behind a key."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_scalar(key)}: {_inline(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key)}: {inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_inline(item) for item in value) + "]"
+        return "[" + ", ".join(inline(item) for item in value) + "]"
     return _scalar(value)
 
 

@@ -1,4 +1,4 @@
-"""What stands beneath each field in the source: the recipe's reference and the editors' schema are made of it."""
+"""What stands beneath each field in the source; the reference and the schema for editors are made of it."""
 
 from __future__ import annotations
 

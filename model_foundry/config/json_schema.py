@@ -1,4 +1,4 @@
-"""The recipe's language as JSON Schema, for editors: made from the sections and from the parts in the folders.
+"""The recipe's language as JSON Schema, for editors: made from the sections and the parts in the folders.
 
 Only keywords that draft 7 and draft 2020-12 read alike, since editors know the one or the other. What spans
 fields is not in it: ``check`` tells that.
@@ -26,7 +26,7 @@ _PARTIAL = ".partial"
 _RECIPE = "recipe"
 _DOTTED = {"type": "string", "pattern": "\\."}  # a class of a library, or a module of the user's own
 _EXTENDS = {
-    "description": "Recipes whose values are taken first: a file, the name of a shipped one, or a list of them.",
+    "description": "Recipes whose values are taken first: a file, a shipped one's name, or a list.",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "items": {"type": "string", "minLength": 1}},
@@ -81,7 +81,7 @@ class _Generator(GenerateJsonSchema):
         return described
 
     def tuple_schema(self, schema: Any) -> Schema:
-        """Write a pair as a list of two items of either kind: draft 7 and 2020-12 spell tuples differently."""
+        """Write a pair as a list of two items of either kind: the drafts spell tuples differently."""
         found = super().tuple_schema(schema)
         if items := found.pop("prefixItems", None):
             kinds = [item for number, item in enumerate(items) if item not in items[:number]]
@@ -144,7 +144,7 @@ def _with_type(body: Schema, part: type[Part]) -> Schema:
 
 
 def _choice(contract: type[Part]) -> Schema:
-    """Return the section whose ``type`` says which part it is; a bare name stands for a section of that type."""
+    """Return the section whose ``type`` says which part it is; a bare name is short for that."""
     known = known_parts(contract)
     name = {"anyOf": [{"enum": known}, _DOTTED]} if known else _DOTTED
     cases = [

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 
 from model_foundry.config import _problems as problems
-from model_foundry.config._dump import dump_recipe
+from model_foundry.config._dump import dump_recipe, inline
 from model_foundry.config._explain import explain, find, secrets
 from model_foundry.config._files import RecipeReader, Unreadable, built_in_recipes, find_recipe, read_text
 from model_foundry.config._merge import apply_overrides, merge
@@ -22,7 +22,14 @@ from model_foundry.config.check import Finding, check_rules, not_yet
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.parts import custom_code
 
-__all__ = ["LoadedRecipe", "built_in_recipes", "dump_recipe", "load_recipe", "load_recipe_with_sources"]
+__all__ = [
+    "LoadedRecipe",
+    "built_in_recipes",
+    "dump_recipe",
+    "inline",
+    "load_recipe",
+    "load_recipe_with_sources",
+]
 
 _HERE = Place(COMMAND_LINE)
 _SMOKE = "smoke"

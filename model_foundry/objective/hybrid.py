@@ -48,7 +48,10 @@ class RowShare(Fraction):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        text = {"type": "string", "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?(/[0-9]+)?\s*%?\s*$"}
+        text = {
+            "type": "string",
+            "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?(/[0-9]+)?\s*%?\s*$",
+        }
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, text]}
 
 
