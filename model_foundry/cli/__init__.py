@@ -7,6 +7,7 @@ helpers.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -29,6 +30,10 @@ arrange(app)
 
 def main() -> None:
     """Run the command; what a user can repair ends in one line and its exit status."""
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # rich leaves out colours by itself, but not bold and dim
     try:
         app()
     except ModelFoundryError as error:

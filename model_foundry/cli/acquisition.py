@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
@@ -43,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
         curves: Annotated[
             Path | None, typer.Option(help="A CSV for the curves: a row for every value, with its fit.")
         ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the rows.")] = False,
     ) -> None:
         """Fit a sigmoid to every learning curve of an evaluation and write a row about each, as CSV.
 
@@ -62,7 +64,11 @@ def add_to(app: typer.Typer) -> None:
             else surprisal_curves(run, suite, by="word" if by == "word" else "item", value=value)
         )
         acquired = found.acquired()
-        _write(output, [_row(found, *one) for one in acquired])
+        rows = [_row(found, *one) for one in acquired]
+        if output or not as_json:
+            _write(output, rows)
+        if as_json:
+            typer.echo(to_json({"rows": rows}))
         if curves:
             _write(curves, [row for one in acquired for row in _points(found, *one)])
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._panels import START
 
 
@@ -15,7 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command("check", rich_help_panel=START)
     def check(
-        recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+        recipe: Annotated[
+            str,
+            typer.Argument(help="A recipe file, or the name of a shipped one.", autocompletion=recipe_names),
+        ],
         overrides: Annotated[
             list[str] | None, typer.Argument(metavar="[a.b=c]...", help="Values that replace the recipe's.")
         ] = None,

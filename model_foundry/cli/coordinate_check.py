@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
@@ -21,7 +22,12 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command("coordinate-check", rich_help_panel=RUN)
     def coordinate_check(
-        recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+        recipe: Annotated[
+            str,
+            typer.Argument(
+                help="A recipe file, or the name of a shipped recipe.", autocompletion=recipe_names
+            ),
+        ],
         overrides: Annotated[
             list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Values that replace the recipe's.")
         ] = None,

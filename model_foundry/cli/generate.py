@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
         temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.8,
         top_p: Annotated[float, typer.Option(help="Draw among the tokens that hold this share.")] = 0.95,
         seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal text.")] = 1,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Continue a prompt with a trained model.
 
@@ -58,7 +60,9 @@ def add_to(app: typer.Typer) -> None:
             vocabulary=encoder.vocab_size,
         )
         before = encoder.encode_batch([prompt])[0].tolist()
-        typer.echo(prompt + encoder.decode_after(before, ids))
+        text = encoder.decode_after(before, ids)
+        facts = {"model": str(checkpoint), "prompt": prompt, "continuation": text, "tokens": len(ids)}
+        typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else prompt + text)
 
 
 def newest_checkpoint(path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
@@ -27,7 +28,11 @@ def add_to(app: typer.Typer) -> None:
     def ngram(
         run_or_recipe: Annotated[
             str,
-            typer.Argument(metavar="RUN|RECIPE", help="A run's folder, a recipe file, or a shipped recipe."),
+            typer.Argument(
+                metavar="RUN|RECIPE",
+                help="A run's folder, a recipe file, or a shipped recipe.",
+                autocompletion=recipe_names,
+            ),
         ],
         overrides: Annotated[
             list[str] | None,

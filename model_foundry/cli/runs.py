@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import SHARE
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
         rows = [_row(run) for run in found]
         if as_json:
             for row in rows:
-                typer.echo(json.dumps(row, ensure_ascii=False))
+                typer.echo(to_json(row))
         elif rows:
             typer.echo(_table(rows))
         else:

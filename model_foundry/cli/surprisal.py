@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
@@ -46,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
             str | None, typer.Option(help="What a run's evaluations call the results (surprisal).")
         ] = None,
         output: Annotated[Path | None, typer.Option(help="The CSV file; else it is printed.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with the rows.")] = False,
     ) -> None:
         """Write the surprisal of every word, token or region of a file of sentences, in bits, as CSV.
 
@@ -66,7 +69,7 @@ def add_to(app: typer.Typer) -> None:
             "joiner": joiner,
             "name": name,
         }
-        _run(_evaluator(settings), model, checkpoints, output)
+        _run(_evaluator(settings), model, checkpoints, output, as_json)
 
 
 def _evaluator(settings: dict[str, Any]) -> Evaluator:
@@ -81,18 +84,22 @@ def _evaluator(settings: dict[str, Any]) -> Evaluator:
         raise RecipeError("surprisal: " + "; ".join(problems)) from error
 
 
-def _run(evaluator: Evaluator, model: Path, checkpoints: str, output: Path | None) -> None:
+def _run(evaluator: Evaluator, model: Path, checkpoints: str, output: Path | None, as_json: bool) -> None:
     from model_foundry.running.subjects import find_models
-    from model_foundry.running.surprisal_tables import measure_models, write_items
+    from model_foundry.running.surprisal_tables import item_rows, measure_models, write_items
 
     models = find_models(model, checkpoints)
     keep_in = model / "evaluations" if (model / "checkpoints").is_dir() else None
     results = measure_models(evaluator, models, keep_in=keep_in, say=_say)
     partial = output.with_name(f".{output.name}.partial") if output else None
-    with partial.open("w", encoding="utf-8", newline="") if partial else nullcontext(sys.stdout) as file:
+    printed = io.StringIO() if as_json else sys.stdout
+    with partial.open("w", encoding="utf-8", newline="") if partial else nullcontext(printed) as file:
         written = write_items(file, results)
     if partial and output:
         partial.replace(output)
+    if as_json:
+        rows = [row for point, outcome in written for row in item_rows(point, outcome)]
+        typer.echo(to_json({"items": rows}))
     facts = written[-1][1].facts
     if lines := facts["empty_lines_left_out"]:
         _say(f"left out {len(lines)} empty sentences: lines {', '.join(map(str, lines[:20]))}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._panels import RUN
 from model_foundry.errors import RecipeError
 
@@ -21,7 +23,11 @@ def add_to(app: typer.Typer) -> None:
     def verify(
         run_or_recipe: Annotated[
             str,
-            typer.Argument(metavar="RUN|RECIPE", help="A run's folder, a recipe file, or a shipped recipe."),
+            typer.Argument(
+                metavar="RUN|RECIPE",
+                help="A run's folder, a recipe file, or a shipped recipe.",
+                autocompletion=recipe_names,
+            ),
         ],
         overrides: Annotated[
             list[str] | None,
@@ -43,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
         allow_custom_code: Annotated[
             bool, typer.Option("--allow-custom-code", help="Let the recipe import your own modules.")
         ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Train again and compare: "bit-identical", or the first difference (exit status 1).
 
@@ -56,28 +63,39 @@ def add_to(app: typer.Typer) -> None:
         from model_foundry.verification.proof import verify_recipe, verify_run
 
         run = Path(run_or_recipe)
+        say = (lambda text: None) if as_json else typer.echo
         if run.is_dir():
             _refuse({"a.b=c": overrides, "--updates": updates, "--processes": processes}, "a recipe", "a run")
-            verdict = verify_run(run, typer.echo, start=start, allow_custom_code=allow_custom_code)
+            verdict = verify_run(run, say, start=start, allow_custom_code=allow_custom_code)
         else:
             _refuse({"--from": start}, "a run", "a recipe")
             verdict = verify_recipe(
                 run_or_recipe,
                 overrides or [],
-                typer.echo,
+                say,
                 updates=updates or 20,
                 processes=processes or 1,
                 allow_custom_code=allow_custom_code,
             )
-        typer.echo(_table(verdict))
+        typer.echo(json.dumps(_facts(verdict)) if as_json else _table(verdict))
         verdict.require_exact()
-        typer.echo(f"bit-identical: {verdict.title}")
+        if not as_json:
+            typer.echo(f"bit-identical: {verdict.title}")
 
 
 def _refuse(given: dict[str, object], of: str, found: str) -> None:
     names = [name for name, value in given.items() if value not in (None, [])]
     if names:
         raise RecipeError(f"verify: {', '.join(names)} goes with {of}, and {found} was given. Leave it out.")
+
+
+def _facts(verdict: Verdict) -> dict[str, Any]:
+    compared = [
+        {"kind": kind.kind, "what": kind.what, "differences": len(kind.differences)}
+        for kind in verdict.compared
+    ]
+    differ = any(kind["differences"] for kind in compared)
+    return {"title": verdict.title, "is_identical": not differ, "compared": compared}
 
 
 def _table(verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import RUN
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         run: Annotated[Path, typer.Argument(help="A run's folder.")],
         every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
         once: Annotated[bool, typer.Option("--once", help="Look once and leave.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Look once and print one JSON object.")] = False,
     ) -> None:
         """Watch a run: progress, losses, speed, the latest events; ends when the run does.
 
@@ -37,6 +39,9 @@ def add_to(app: typer.Typer) -> None:
         """
         from model_foundry.report.facts import read_run
 
+        if as_json:
+            typer.echo(to_json(_facts(read_run(run))))
+            return
         if once or not sys.stdout.isatty():
             typer.echo(view(read_run(run)))
             return
@@ -48,6 +53,18 @@ def add_to(app: typer.Typer) -> None:
                 live.update(Text(view(facts)), refresh=True)
                 time.sleep(every)
             live.update(Text(view(facts)), refresh=True)
+
+
+def _facts(facts: RunFacts) -> dict[str, Any]:
+    """Return what the view shows, whole: status, plan, the last update and evaluation, recent events."""
+    return {
+        "run": facts.name,
+        "status": facts.status,
+        "updates": facts.plan.get("updates"),
+        "last_update": facts.updates[-1] if facts.updates else None,
+        "last_evaluation": facts.evaluations[-1] if facts.evaluations else None,
+        "events": facts.events[-_RECENT:],
+    }
 
 
 def view(facts: RunFacts) -> str:

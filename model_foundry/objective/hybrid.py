@@ -50,7 +50,7 @@ class RowShare(Fraction):
     ) -> dict[str, Any]:
         text = {
             "type": "string",
-            "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?(/[0-9]+)?\s*%?\s*$",
+            "pattern": r"^\s*[0-9_]*(\.[0-9]*)?([eE][+-]?[0-9]+)?(/[0-9]+)?\s*%?\s*$",
         }
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, text]}
 

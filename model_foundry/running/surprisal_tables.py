@@ -68,6 +68,14 @@ def write_items(file: IO[str], results: Iterable[tuple[Point, Outcome]]) -> list
     return written
 
 
+def item_rows(point: Point, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """Yield the items of one model as the table's rows, by column; what is missing is None."""
+    place = {"model": point.name, "update": point.update}
+    place |= {"training_tokens": point.tokens, "training_words": point.words}
+    for row in zip(*outcome.items.values(), strict=True):
+        yield {**place, **dict(zip(outcome.items, row, strict=True))}
+
+
 def _cell(value: Any) -> Any:
     if value is None:
         return _NOT_AVAILABLE
