@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from model_foundry.verification.proof import Verdict
 
 
+_RunOrRecipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|RECIPE",
+        help="A run's folder, a recipe file, or a shipped recipe.",
+        autocompletion=recipe_names,
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
     @app.command("verify", rich_help_panel=RUN)
     def verify(
-        run_or_recipe: Annotated[
-            str,
-            typer.Argument(
-                metavar="RUN|RECIPE",
-                help="A run's folder, a recipe file, or a shipped recipe.",
-                autocompletion=recipe_names,
-            ),
-        ],
+        run_or_recipe: _RunOrRecipe,
         overrides: Annotated[
             list[str] | None,
             typer.Argument(metavar="[a.b=c ...]", help="With a recipe: values that replace the recipe's."),
@@ -77,10 +80,14 @@ def add_to(app: typer.Typer) -> None:
                 processes=processes or 1,
                 allow_custom_code=allow_custom_code,
             )
-        typer.echo(json.dumps(_facts(verdict)) if as_json else _table(verdict))
-        verdict.require_exact()
-        if not as_json:
-            typer.echo(f"bit-identical: {verdict.title}")
+        _tell(verdict, as_json=as_json)
+
+
+def _tell(verdict: Verdict, *, as_json: bool) -> None:
+    typer.echo(json.dumps(_facts(verdict)) if as_json else _table(verdict))
+    verdict.require_exact()
+    if not as_json:
+        typer.echo(f"bit-identical: {verdict.title}")
 
 
 def _refuse(given: dict[str, object], of: str, found: str) -> None:

@@ -30,7 +30,7 @@ BEYOND = {  # what a schema cannot see: rules across fields, other files, places
     "explicit order beside a mixture",
     "explicit order without a file", "file of an order that is not read", "infinite number",
     "a context warm-up that does not fit the context", "ids of documents where windows hold several",
-    "an initialisation that follows the width beside scaling", "length of the run as a share",
+    "an initialisation that follows the width beside scaling", "length of the run as a share", "not available yet",
     "micro-batch above the batch", "nothing left to train on", "parent that is itself",
     "parent that is missing", "password in an address", "rule of a part",
     "scaling beside an optimizer that is not Adam", "secret by its value", "share beyond one",
