@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from model_foundry.cli._panels import SHARE
+
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
-    @app.command("export")
+    @app.command("export", rich_help_panel=SHARE)
     def export(
         source: Annotated[
             Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run, a checkpoint, an n-gram model.")
