@@ -1,134 +1,101 @@
+"""Whatever a recipe holds, it is right or refused with its places: no traceback, no hang."""
+
 from __future__ import annotations
 
-import copy
+import collections
 import random
-from collections.abc import Callable, Iterator
+import signal
+import time
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import pytest
 
-from model_foundry.config.load import built_in_recipes, dump_recipe, load_recipe, load_recipe_with_sources
+from model_foundry.config.load import load_recipe, load_recipe_with_sources
 from model_foundry.errors import RecipeError
+from tests.config.mutator import KINDS, RESOLVED, WRONG, Mutant, leaves, mutant, put, yaml
 
-HERE = Path(__file__).parent
-SEEDS = [*(path.read_bytes() for path in built_in_recipes().values()), (HERE / "base.yaml").read_bytes()]
-RESOLVED = load_recipe(
-    HERE / "base.yaml", ["samples.prompts=[It was]", "checkpoints.schedule=[log2]"]
-).resolved()
-WRONG: list[Any] = [
-    None,
-    "",
-    "word",
-    True,
-    [],
-    [1],
-    {"a": 1},
-    -1,
-    1e308,
-    float("nan"),
-    float("inf"),
-    "9" * 400,
-]
-STRANGE: list[Any] = [
-    *WRONG, 0, 10**18 - 1, {}, "a\nb", "\x1b[0m", "../x", "hf_abcdefgh12345678", ".", "..", "os", "os.path",
-    [[[]]], {"type": "os"}, "type",
-]  # fmt: skip
+SECONDS = 30  # beyond this a recipe is said to hang
+ESCAPE = "\x1b"
 
 
-def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Paths of everything in a recipe, sections and lists too."""
-    if path:
-        yield path
-    for key, item in (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    ):
-        yield from leaves(item, (*path, key))
+class Hang(BaseException):
+    """Not an Exception, so that nothing swallows it."""
 
 
-def put(tree: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    changed = copy.deepcopy(tree)
-    place = changed
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return changed
+def hang(number: int, frame: FrameType | None) -> None:
+    raise Hang
 
 
-def mutated_bytes(draw: random.Random) -> bytes:
-    """A recipe with a few bytes flipped, inserted, deleted, or pieces of others spliced in."""
-    data = bytearray(draw.choice(SEEDS))
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(data) + 1)
-        kind = draw.randrange(5)
-        if kind == 0 and at < len(data):
-            data[at] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            data[at:at] = draw.choice(b"[]{}:,-#&*!|>'\"%@`?\t\n \0\xff~.0").to_bytes()
-        elif kind == 2:
-            del data[at : at + draw.randint(1, 20)]
-        elif kind == 3:
-            other = draw.choice(SEEDS)
-            start = draw.randrange(len(other))
-            data[at:at] = other[start : start + draw.randint(1, 200)]
-        else:
-            data[at:at] = draw.choice(
-                [b"\\U0011ffff", b"<<: ", b"---\n", b"!!int ", b"\r", b"\xe2\x80\xa8", b"? "]
-            )
-    return bytes(data)
+def judge(case: Mutant) -> str:
+    """Load a mutant: ``right``, or ``refused`` with a message that is fit to read."""
+    Path("r.yaml").write_bytes(case.data)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        loaded = load_recipe_with_sources("r.yaml", case.overrides, smoke=case.smoke)
+    except RecipeError as error:
+        head, *lines = str(error).split("\n")
+        assert head == f"r.yaml: {len(lines)} problem{'s' * (len(lines) != 1)}"
+        assert all(line.startswith("  ") and ": " in line for line in lines)
+        assert all(len(line) < 900 and ESCAPE not in line for line in lines)
+        return "refused"
+    except BaseException as error:
+        pytest.fail(f"{type(error).__name__}: {error} of {case!r}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    Path("again.yaml").write_text(loaded.resolved_text)
+    assert load_recipe("again.yaml") == loaded.config
+    return "right"
 
 
-def mutated_tree(draw: random.Random) -> bytes:
-    """A resolved recipe with values replaced, removed, renamed or moved."""
-    tree = copy.deepcopy(RESOLVED)
-    for _ in range(draw.randint(1, 3)):
-        path = draw.choice(list(leaves(tree)))
-        place: Any = tree
-        for key in path[:-1]:
-            place = place[key]
-        kind = draw.randrange(4)
-        if kind == 0:
-            place[path[-1]] = copy.deepcopy(draw.choice(STRANGE))
-        elif kind == 1:
-            del place[path[-1]]
-        elif kind == 2 and isinstance(place, dict):
-            place[draw.choice(["lr", "Type", "token", "", "a.b", "x" * 300])] = place.pop(path[-1])
-        else:
-            moved = copy.deepcopy(place[path[-1]])
-            tree[str(draw.choice(list(tree))) if draw.random() < 0.5 else str(path[-1])] = moved
-    return yaml(tree).encode()
+def judged(seed: int, number: int) -> tuple[collections.Counter[str], float]:
+    """How many of so many mutants are what, and the longest that one took, in seconds."""
+    draw, counts, longest = random.Random(seed), collections.Counter[str](), 0.0
+    before = signal.signal(signal.SIGALRM, hang)
+    try:
+        for _ in range(number):
+            case = mutant(draw)
+            began = time.perf_counter()
+            outcome = judge(case)
+            longest = max(longest, time.perf_counter() - began)
+            counts.update([outcome, case.kind, f"{case.kind} {outcome}"])
+            if outcome == "right" or case.is_yaml():
+                counts["yaml"] += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return counts, longest
 
 
-def yaml(tree: Any) -> str:
-    """YAML of a tree that may hold numbers that are none."""
-    return dump_recipe(tree).replace("NaN", ".nan").replace("Infinity", ".inf")
-
-
-@pytest.mark.parametrize("mutate", [mutated_bytes, mutated_tree])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_mutated_recipe_is_right_or_refused(
-    seed: int, mutate: Callable[[random.Random], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mutated_recipe_is_right_or_refused(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    draw = random.Random(seed)
-    outcomes = {"right": 0, "refused": 0}
-    for _ in range(50):
-        Path("r.yaml").write_bytes(mutate(draw))
 
-        try:
-            loaded = load_recipe_with_sources("r.yaml")
-        except RecipeError as error:
-            outcomes["refused"] += 1
-            head, *lines = str(error).split("\n")
-            assert head.startswith(f"r.yaml: {len(lines)} problem")
-            assert all(line.startswith(("  r.yaml:", "  command line")) for line in lines)
-        else:
-            outcomes["right"] += 1
-            Path("again.yaml").write_text(loaded.resolved_text)
-            assert load_recipe("again.yaml") == loaded.config
+    counts, _ = judged(seed, 60)
 
-    assert [path.name for path in tmp_path.iterdir() if path.name not in ("r.yaml", "again.yaml")] == []
-    assert outcomes["refused"] > 5
+    assert {path.name for path in tmp_path.iterdir()} <= {"r.yaml", "again.yaml"}
+    assert counts["refused"] > 20
+    assert counts["yaml"] >= 18
+    assert counts["right"] > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_ten_thousand_mutated_recipes_are_right_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    began = time.perf_counter()
+
+    counts, longest = judged(seed=2026, number=10_000)
+
+    told = ", ".join(f"{kind} {counts[f'{kind} right']}/{counts[kind]}" for kind in KINDS)
+    print(
+        f"10,000 mutated recipes in {time.perf_counter() - began:.0f} s, the longest {longest:.2f} s: "
+        f"{counts['yaml']:,} parsed as YAML, {counts['right']:,} were right, {counts['refused']:,} refused; "
+        f"right by kind: {told}"
+    )
+    assert {path.name for path in tmp_path.iterdir()} <= {"r.yaml", "again.yaml"}
+    assert counts["right"] + counts["refused"] == 10_000
+    assert counts["yaml"] >= 3_000
+    assert all(counts[kind] > 500 for kind in KINDS)
 
 
 @pytest.mark.parametrize("path", list(leaves(RESOLVED)), ids=lambda path: ".".join(map(str, path)))

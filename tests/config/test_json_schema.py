@@ -19,8 +19,8 @@ from model_foundry.config.starter import SIZES, source_of, starter
 from model_foundry.errors import RecipeError
 from model_foundry.optim import Optimizer
 from model_foundry.parts import known_parts
+from tests.config.mutator import mutated_tree
 from tests.config.test_config_messages import CASES
-from tests.config.test_config_mutations import mutated_tree
 
 HERE = Path(__file__).parent
 SCHEMA = recipe_schema()
