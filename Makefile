@@ -44,7 +44,7 @@ demo: $(READY) ## Train the demo model on the CPU, in a run folder of its own
 	@run=runs/demo; number=1; \
 	while [ -e "$$run" ]; do number=$$((number + 1)); run=runs/demo-$$number; done; \
 	if [ $$number -gt 1 ]; then echo "runs/demo is there already and stays as it is; this run is $$run."; fi; \
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml \
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml \
 	  -m model_foundry.train recipes/demo.yaml --run-dir "$$run"
 
 test: $(READY) ## Run all tests

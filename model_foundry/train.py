@@ -7,10 +7,13 @@ train``. The recipe is checked before anything heavy is imported.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from model_foundry.errors import ModelFoundryError
@@ -119,8 +122,19 @@ def is_tracker_left_behind() -> bool:
 
 
 def _tell(error: ModelFoundryError) -> None:
+    _tell_torchrun(error)
     if int(os.environ.get("RANK", "0")) == 0 or error.exit_status == 1:
         print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def _tell_torchrun(error: ModelFoundryError) -> None:
+    """Leave the message where torchrun looks for it: its summary, last on the screen, then shows it."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        text = f"error: {error}"
+        content = {"message": text, "extraInfo": {"py_callstack": text, "timestamp": str(int(time.time()))}}
+        with suppress(OSError):  # what matters is said above, too
+            Path(path).write_text(json.dumps({"message": content}), encoding="utf-8")
 
 
 if __name__ == "__main__":

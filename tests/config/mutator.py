@@ -33,9 +33,9 @@ STRANGE: list[Any] = [
 ]  # fmt: skip
 AMOUNTS = [
     "10 parsecs", "10 epochs", "1.5 epochs", "0 updates", "-3 updates", "2,000 updates", "2,00 updates",
-    "1e3 tokens", "100M", "100 M words", "1e999 tokens", "5%", "150%", "-1%", "10 %", "90s", "90", "12h",
-    "1d 2h", "\u00bd epoch", "\u0661\u0660 epochs", "10\u00a0epochs", "0x10", "0o17", "017", "1_000", "\u221e", "1/2",
-    "10epochs", "epochs", "15/16", "1/0", "9" * 60 + " tokens",
+    "1e3 tokens", "100M", "100 M words", "1e999 tokens", "5%", "150%", "-1%", "10 %", "90s", "90",
+    "12h", "1d 2h", "\u00bd epoch", "\u0661\u0660 epochs", "10\u00a0epochs", "0x10", "0o17", "017",
+    "1_000", "\u221e", "1/2", "10epochs", "epochs", "15/16", "1/0", "9" * 60 + " tokens",
 ]  # fmt: skip
 SIGNS = [
     "\u200b", "\ufeff", "\u202e", "\u00e9", "e\u0301", "\u00df", "\u0130", "\U0001d7dc", "\U0001f99c",
@@ -43,8 +43,9 @@ SIGNS = [
 ]  # fmt: skip
 SYNTAX = [
     "\t", "  ", "- ", "? ", ": ", " #", "---\n", "...\n", "%YAML 1.1\n---\n", "!!int ",
-    "!!python/object:os.system ", "&a ", "*a ", "<<: *a\n", "|\n", ">-\n", "'", '"', "{", "}", "[", "]", ",", "@",
-    "`", "\\", "\r", "\r\n", "\0", "\"\\ud800\"", '"\\x00"', "~", "=", "!<tag:yaml.org,2002:str> ", "[a: 1, b]",
+    "!!python/object:os.system ", "&a ", "*a ", "<<: *a\n", "|\n", ">-\n", "'", '"', "{", "}", "[", "]", ",",
+    "@", "`", "\\", "\r", "\r\n", "\0", "\"\\ud800\"", '"\\x00"', "~", "=",
+    "!<tag:yaml.org,2002:str> ", "[a: 1, b]",
 ]  # fmt: skip
 
 
@@ -240,8 +241,8 @@ def _aliased(draw: random.Random) -> str:
 def _extending(draw: random.Random) -> str:
     """What a recipe names as its base: itself, a folder, nothing, a shipped one, what is no name."""
     named = draw.choice(
-        ["r.yaml", ".", "/", "demo", "demo.yaml", "[demo, gpt2_124m]", "[]", "null", "3", "{a: b}", "[[demo]]", '""',
-         "~", "/dev/zero", "/dev/stdin", "/proc/self/mem", "a" * 300, '"\\0"', "*",
+        ["r.yaml", ".", "/", "demo", "demo.yaml", "[demo, gpt2_124m]", "[]", "null", "3", "{a: b}",
+         "[[demo]]", '""', "~", "/dev/zero", "/dev/stdin", "/proc/self/mem", "a" * 300, '"\\0"', "*",
          "[" + ", ".join(["demo"] * 20) + "]"]
     )  # fmt: skip
     return f"extends: {named}\n{_indented(draw) if draw.random() < 0.3 else _values(draw, AMOUNTS)}"

@@ -72,6 +72,34 @@ def test_a_trainer_in_python_gives_the_same_bits(finished_run, tmp_path, capsys)
     assert "finished: " in capsys.readouterr().out
 
 
+LAST_WORDS = [
+    "error: recipe.yaml: 1 problem",
+    "  command line model.widht: unknown key. Did you mean 'width'?",
+]
+
+
+@pytest.mark.parametrize("way", ["python -m", "model-foundry train", "accelerate launch --quiet"])
+def test_a_mistake_of_the_user_is_the_last_thing_on_the_screen(finished_run, way):
+    command = list(LAUNCHERS[way.removesuffix(" --quiet")])
+    if way.endswith("--quiet"):
+        command.insert(2, "--quiet")
+
+    done = start(finished_run, *command, "recipe.yaml", "model.widht=8")
+
+    assert done.returncode == (1 if "accelerate" in way else 2)
+    assert done.stderr.splitlines() == LAST_WORDS
+    assert done.stdout == ""
+
+
+def test_a_mistake_of_the_user_stands_in_the_summary_with_which_torchrun_ends(finished_run):
+    done = start(finished_run, *LAUNCHERS["torchrun"], "recipe.yaml", "model.widht=8")
+
+    summary = done.stderr.rpartition("Root Cause (first observed failure):")[2]
+    assert done.returncode == 1
+    assert all(line.strip() in summary for line in LAST_WORDS)
+    assert "To enable traceback" not in summary
+
+
 QUICK = {
     "help": [sys.executable, "-m", "model_foundry.train", "--help"],
     "help of the command": [sys.executable, "-m", "model_foundry", "--help"],
