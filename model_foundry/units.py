@@ -74,6 +74,24 @@ def read_count(value: Any) -> int:
     return int(number[0])
 
 
+def read_bytes(value: Any) -> int:
+    """Read an amount of text: ``50MB``, ``1GB``, ``1_000_000``; decimal, and the B may be left out.
+
+    Raises:
+        PydanticCustomError: When it is not one, not whole, or nothing.
+    """
+    problem = PydanticCustomError("bytes", "expected an amount of text such as 50MB or 1GB")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise problem
+    text = str(value).strip().upper()
+    if text.endswith("B"):
+        text = text[:-1] if text[-2:-1] in ("K", "M", "G", "T") else ""  # B alone could mean billions
+    number = _read_number(text)
+    if number is None or number[1] or number[0].denominator != 1 or number[0] < 1:
+        raise problem
+    return int(number[0])
+
+
 def read_fraction(value: Any) -> float:
     """Read a share between 0 and 1, written ``0.1`` or ``10%``."""
     problem = PydanticCustomError("fraction", "expected a share such as 10% or 0.1")
@@ -108,6 +126,7 @@ Time = Annotated[
 """Seconds, written with a unit."""
 
 Count = Annotated[int, BeforeValidator(read_count), Spelled(_COUNTED)]
+Bytes = Annotated[int, BeforeValidator(read_bytes), Spelled(rf"{_COUNTED}([bB]\s*)?")]
 Share = Annotated[float, BeforeValidator(read_fraction), Spelled(rf"{_COUNTED}%?\s*")]
 
 

@@ -1,4 +1,4 @@
-"""How many bytes of text each token stands for, read off a tokenizer's description."""
+"""Which bytes of text each token stands for, read off a tokenizer's description."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 _KEEPS_ALL_TEXT = {"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}
 
 
-def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, int] | None:
-    """Return the UTF-8 bytes of each id, 0 for special tokens; None where tokens do not add up to the text.
+def spelled_tokens(description: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, bytes] | None:
+    """Return the UTF-8 text of each id, none for special tokens; None where tokens do not add up to the text.
 
     Only pipelines are accepted that provably keep every byte: BPE without normaliser, over bytes or over
-    characters. An unknown character has 0 bytes in the second kind, since any character may stand behind it.
+    characters. An unknown character is empty in the second kind, since any character may stand behind it.
 
     Args:
         description: The content of tokenizer.json.
@@ -31,19 +31,19 @@ def bytes_by_token(description: dict[str, Any], vocabulary: dict[str, int]) -> d
     added = {token["id"]: token for token in description["added_tokens"]}
     if any((token["lstrip"] or token["rstrip"]) and not token["special"] for token in added.values()):
         return None
-    signs = _byte_signs() if over_bytes else set()
-    if over_bytes and not signs <= vocabulary.keys():
+    signs = byte_signs() if over_bytes else {}
+    if over_bytes and not signs.keys() <= vocabulary.keys():
         return None
     table = {}
     for text, number in vocabulary.items():
         if number in added:
-            table[number] = 0 if added[number]["special"] else len(text.encode())
+            table[number] = b"" if added[number]["special"] else text.encode()
         elif text == model.get("unk_token"):
-            table[number] = 0
+            table[number] = b""
         elif over_bytes:
-            table[number] = len(text) if signs.issuperset(text) else 0
+            table[number] = bytes(map(signs.__getitem__, text)) if signs.keys() >= set(text) else b""
         else:
-            table[number] = len(text.encode())
+            table[number] = text.encode()
     return table
 
 
@@ -93,7 +93,11 @@ def _splits_into_bytes(pre_tokenizer: dict[str, Any] | None) -> bool:
     return pre_tokenizer["type"] == "ByteLevel" and not pre_tokenizer["add_prefix_space"]
 
 
-def _byte_signs() -> set[str]:
-    from tokenizers import pre_tokenizers
+def byte_signs() -> dict[str, int]:
+    """Return which byte each printable character stands for in byte-level vocabularies (GPT-2's choice).
 
-    return set(pre_tokenizers.ByteLevel.alphabet())
+    Printable Latin-1 bytes stand for themselves, the others for the characters from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + at): byte for at, byte in enumerate(others)}

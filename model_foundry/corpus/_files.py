@@ -50,17 +50,22 @@ def check_is_regular(path: Path) -> os.stat_result:
     return state
 
 
-def read_text(path: Path) -> Iterator[str]:
+def read_text(path: Path, start: int = 0, stop: int | None = None) -> Iterator[str]:
     """Yield the text of a file in blocks of about a million characters, without a byte-order mark.
+
+    Args:
+        path: The file.
+        start: Byte to begin at, the first of a character; other than 0 only in a file that is not compressed.
+        stop: Byte to end before.
 
     Raises:
         DataError: When the file cannot be read, is not what its name says, or is not UTF-8 (with the byte
             offset in the decompressed text).
     """
     rest = b""
-    offset = 0  # of rest[0] in the decompressed file
-    first = True
-    for block, is_last in _with_last_marked(_read_blocks(path)):
+    offset = start  # of rest[0] in the decompressed file
+    first = start == 0
+    for block, is_last in _with_last_marked(_read_blocks(path, start, stop)):
         buffer = rest + block
         if first and buffer[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(
@@ -83,12 +88,12 @@ def read_text(path: Path) -> Iterator[str]:
             yield text
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, start: int = 0, stop: int | None = None) -> Iterator[str]:
     r"""Yield the lines of a file without their ``\n``; no other character ends a line."""
     unfinished: list[str] = []
-    for text in read_text(path):
-        start, *others = text.split("\n")
-        unfinished.append(start)
+    for text in read_text(path, start, stop):
+        first, *others = text.split("\n")
+        unfinished.append(first)
         if others:
             yield "".join(unfinished)
             yield from others[:-1]
@@ -98,13 +103,47 @@ def read_lines(path: Path) -> Iterator[str]:
         yield last
 
 
+def cuts_between_lines(path: Path, size: int, *, after_blank: bool = False) -> list[int]:
+    """Return where a file may be read in parts of about ``size`` bytes: at the starts of lines, 0 first.
+
+    Args:
+        path: The file; one that is compressed stays whole.
+        size: Bytes of a part; a long line makes a longer one.
+        after_blank: Cut only where the line before is of white space.
+    """
+    cuts: list[int] = [0]
+    if path.suffix.lower() in _MAGIC:
+        return cuts
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        while cuts[-1] + size < length:
+            file.seek(cuts[-1] + size - 1)
+            line = file.readline()  # what is left of one
+            while after_blank and (line := file.readline()) and not line.isspace():
+                pass
+            if file.tell() >= length:
+                break
+            cuts.append(file.tell())
+    return cuts
+
+
+def lines_before(path: Path, end: int) -> int:
+    """Return how many lines end in the first ``end`` bytes of a file."""
+    lines = 0
+    with path.open("rb") as file:
+        while end > 0 and (block := file.read(min(_BLOCK_BYTES, end))):
+            lines += block.count(b"\n")
+            end -= len(block)
+    return lines
+
+
 def _with_last_marked(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     for block in blocks:
         yield block, False
     yield b"", True
 
 
-def _read_blocks(path: Path) -> Iterator[bytes]:
+def _read_blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
     check_is_regular(path)
     kind = path.suffix.lower()
     try:
@@ -115,8 +154,11 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
             elif kind == ".zst":
                 yield from _capped(path, file, _zst_blocks(path, file))
             else:
-                while block := file.read(_BLOCK_BYTES):
+                file.seek(start)
+                left = os.fstat(file.fileno()).st_size if stop is None else stop - start
+                while block := file.read(_BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, left)):
                     yield block
+                    left -= len(block)
     except EOFError as error:
         raise _truncated(path) from error
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from model_foundry.errors import DataError, ResourceError
+from model_foundry.errors import DataError, Preempted, ResourceError
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished"
 
 _log = logging.getLogger(__name__)
 Opened = TypeVar("Opened")
@@ -93,24 +94,35 @@ def read_manifest(folder: Path, *, verify: bool) -> dict[str, Any]:
         if size != expected["size"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise DataError(f"{file}: {found}, expected {expected['size']} bytes. {repair}")
-        if verify and hashlib.sha256(file.read_bytes()).hexdigest() != expected["sha256"]:
+        if verify and _sha256(file) != expected["sha256"]:
             raise DataError(f"{file}: its content is not what was prepared (SHA-256 differs). {repair}")
     return manifest
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def get_or_build(
-    folder: Path, key: str, open_entry: Callable[[Path], Opened], build: Callable[[Path], None]
+    folder: Path,
+    key: str,
+    open_entry: Callable[[Path], Opened],
+    build: Callable[[Path], None],
+    *,
+    goes_on: bool = False,
 ) -> Opened:
     """Return the opened entry of a key, which is built first where there is none that holds.
 
     Two processes that ask at once build it once. A process that is killed leaves nothing that looks like an
-    entry; what it left is removed by the next one that builds here.
+    entry; what it left is removed by the next one that builds here, or given to the next that builds this.
 
     Args:
         folder: Where entries of this kind lie.
         key: Name of the entry, of everything that its content depends on.
         open_entry: Reads an entry and raises DataError when it does not hold.
         build: Fills an empty folder, the manifest last.
+        goes_on: Leave the folder of a build that is killed or interrupted, and give it to ``build`` again.
 
     Raises:
         ResourceError: When the cache cannot be written.
@@ -129,7 +141,8 @@ def get_or_build(
                     _log.warning("A cache entry does not hold and is built again: %s", error)
                     _move_aside(entry)
             _sweep(folder, key)
-            _build_aside(folder / f".{key}.{os.getpid()}.partial", entry, build)
+            partial = folder / (f".{key}{UNFINISHED}" if goes_on else f".{key}.{os.getpid()}.partial")
+            _build_aside(partial, entry, build, goes_on=goes_on)
     except OSError as error:
         raise ResourceError(
             f"{folder}: the cache cannot be written: {error.strerror or error}. Make room or set the "
@@ -138,16 +151,23 @@ def get_or_build(
     return open_entry(entry)
 
 
-def _build_aside(partial: Path, entry: Path, build: Callable[[Path], None]) -> None:
-    partial.mkdir()
+def _build_aside(partial: Path, entry: Path, build: Callable[[Path], None], *, goes_on: bool) -> None:
+    partial.mkdir(exist_ok=goes_on)
+    keep = False
     try:
-        build(partial)
+        try:
+            build(partial)
+        except BaseException as error:
+            # Interrupted, nothing is wrong with what is there; after any other error there may be.
+            keep = goes_on and (isinstance(error, Preempted) or not isinstance(error, Exception))
+            raise
         for folder in [*(path for path in partial.rglob("*") if path.is_dir()), partial]:
             _sync_folder(folder)
         partial.rename(entry)
         _sync_folder(entry.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.corpus._byte_table import bytes_by_token, can_cut_between_words, spaced_tokens
+from model_foundry.corpus._byte_table import can_cut_between_words, spaced_tokens, spelled_tokens
+from model_foundry.corpus._pieces import cut_between_words
 from model_foundry.corpus._words import character_of_bytes, word_starts
 from model_foundry.errors import DataError
 
-_PIECE_CHARACTERS = 1 << 16
 _PROBE = "Caf\u00e9 or cafe\u0301,  two spaces; Stra\u00dfe, \ufb01ne \u2460, \u4e2d\u6587\n\tEND."
-_CUT = re.compile(r"[ \n](?=\S)")
 
 
 class TextEncoder:
@@ -65,6 +63,13 @@ class TextEncoder:
         """Return the ids of each text, without special tokens."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Return the ids of all texts one after the other, without special tokens, and how many each has."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+        lengths = np.array([len(of_text) for of_text in ids], dtype=np.int64)
+        return np.concatenate(ids) if ids else np.zeros(0, dtype=np.uint32), lengths
 
     def encode_prompt(self, text: str) -> list[int]:
         """Return the ids of a beginning, after the special tokens that the tokenizer itself puts before it.
@@ -170,17 +175,27 @@ class TextEncoder:
 
         A tokenizer that is not known to be safe gets the whole text.
         """
-        return cut_between_words(text) if self._can_cut else iter((text,))
+        return cut_between_words(text) if self.can_cut else iter((text,))
 
     @cached_property
     def bytes_per_token(self) -> NDArray[np.int32] | None:
         """UTF-8 bytes of text by id, 0 for special and unknown ones; None if they do not add up to it."""
-        table = bytes_by_token(self._description, self._vocabulary)
-        if table is None:
+        spelled = self.spelled_tokens
+        if spelled is None:
             return None
         result = np.zeros(self.vocab_size, dtype=np.int32)
-        result[list(table)] = list(table.values())
+        result[list(spelled)] = [len(data) for data in spelled.values()]
         return result
+
+    @cached_property
+    def spelled_tokens(self) -> dict[int, bytes] | None:
+        """The UTF-8 text of each id, empty for special and unknown ones; None if they do not add up."""
+        return spelled_tokens(self._description, self._vocabulary)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of tokenizer.json."""
+        return self._description
 
     @cached_property
     def normalisation(self) -> Literal["lossless", "lossy"]:
@@ -206,7 +221,8 @@ class TextEncoder:
         return hashlib.sha256(self._bytes + b"\0" + self.eos_token.encode()).hexdigest()
 
     @cached_property
-    def _can_cut(self) -> bool:
+    def can_cut(self) -> bool:
+        """Whether texts may come in pieces, cut as ``pieces`` does, without a token being another one."""
         return can_cut_between_words(self._description)
 
     def _ends_in_characters(self, text: str) -> NDArray[np.int64]:
@@ -227,21 +243,6 @@ class TextEncoder:
             "to put between documents. Name one in the recipe: tokenizer: "
             "{type: pretrained, path: ..., end_of_document: TOKEN}."
         )
-
-
-def cut_between_words(text: str) -> Iterator[str]:
-    r"""Cut a text about every 65,536 characters, before a space or ``\n`` that a word follows.
-
-    A text without such places stays whole.
-    """
-    start = 0
-    while len(text) - start > _PIECE_CHARACTERS:
-        cut = _CUT.search(text, start + _PIECE_CHARACTERS)
-        if cut is None:
-            break
-        yield text[start : cut.start()]
-        start = cut.start()
-    yield text[start:]
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from model_foundry.corpus._words import count_words
+from model_foundry.corpus.chunks import SideChunk, token_dtype
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.split import Part
-from model_foundry.errors import DataError
 
 SHARD_TOKENS = 2**27
-_BATCH_CHARACTERS = 2 << 20
-_BUFFER_TOKENS = 1 << 20
-_MAX_WORDS = 255  # of one token, in a uint8
 
 
 class NpyFile:
@@ -54,17 +48,13 @@ class NpyFile:
         self._file.close()
 
 
-def _token_dtype(encoder: TextEncoder) -> type[np.uint16] | type[np.uint32]:
-    return np.uint16 if encoder.vocab_size <= 2**16 else np.uint32
-
-
 class SideWriter:
     """Writes one side of a source; as a context manager it lets go of its files when the work fails.
 
     Args:
         folder: Receives ``train/`` or ``validation/``.
         side: Which of them.
-        encoder: Gives the width of a token and the end of a document.
+        encoder: Gives the width of a token.
         shard_tokens: Most tokens a file.
     """
 
@@ -73,8 +63,7 @@ class SideWriter:
     ) -> None:
         self._folder = folder / side
         self._side = side
-        self._eos_id = encoder.eos_id
-        self.dtype = _token_dtype(encoder)
+        self.dtype = token_dtype(encoder)
         self._shard_tokens = shard_tokens
         self._folder.mkdir()
         self._tables = {
@@ -84,10 +73,8 @@ class SideWriter:
         self._tables["offsets"].append(np.zeros(1, dtype=np.int64))
         self._open: tuple[NpyFile, NpyFile] | None = None
         self._shards: list[dict[str, Any]] = []
-        self._buffer: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        self._buffered = 0
         self._words_in_tokens = 0
-        self._rows: list[tuple[int, int, int, int]] = []
+        self._offset = 0
         self.documents = self.words = self.bytes = self.tokens = 0
 
     def __enter__(self) -> Self:
@@ -97,40 +84,41 @@ class SideWriter:
         for file in [*self._tables.values(), *(self._open or ())]:
             file.abandon()
 
-    def add(self, part: Part, ids: NDArray[Any], words: NDArray[Any]) -> None:
-        """Append a document and the token that ends it.
+    def append(self, chunk: SideChunk, first_ordinal: int = 0) -> None:
+        """Write tokens at the end, and the documents that end in them.
 
-        A document cut at its end gets none. A text of which the tokenizer keeps nothing always gets one,
-        which then holds its words.
+        Args:
+            chunk: Of this side.
+            first_ordinal: Number in the source of the document that the chunk calls 0.
         """
-        num_words, num_bytes = count_words(part.text), len(part.text.encode())
-        if part.is_complete or not len(ids):
-            left = 0 if len(ids) else min(num_words, _MAX_WORDS + 1)
-            ids = np.append(ids, np.array([self._eos_id], dtype=ids.dtype))
-            words = np.append(words, np.array([left], dtype=words.dtype))
-        if len(words) and int(words.max()) > _MAX_WORDS:
-            raise DataError(
-                f"{self._side} document {part.ordinal}: {int(words.max())} or more words begin in one token, "
-                f"expected at most {_MAX_WORDS}: the tokenizer drops most of this text. Use another "
-                "tokenizer or remove the document."
-            )
-        self._buffer.append((ids.astype(self.dtype, copy=False), words.astype(np.uint8)))
-        self._buffered += len(ids)
-        self.documents += 1
-        self.words += num_words
-        self.bytes += num_bytes
-        self.tokens += len(ids)
-        self._words_in_tokens += int(words.sum())
-        self._rows.append((self.tokens, num_words, num_bytes, part.ordinal))
-        if self._buffered >= _BUFFER_TOKENS:
-            self._flush()
+        start = 0
+        while start < len(chunk.tokens):
+            files = self._open or self._open_shard()
+            end = start + self._shard_tokens - files[0].length
+            files[0].append(chunk.tokens[start:end])
+            files[1].append(chunk.words[start:end])
+            if files[0].length == self._shard_tokens:
+                self._close_shard()
+            start = end
+        lengths, words, sizes, ordinals = chunk.rows.T
+        columns = (self._offset + np.cumsum(lengths), words, sizes, ordinals + first_ordinal)
+        for name, column in zip(("offsets", "words", "bytes", "ids"), columns, strict=True):
+            self._tables[name].append(column)
+        self._offset += int(lengths.sum())
+        self.documents += len(chunk.rows)
+        self.words += int(words.sum())
+        self.bytes += int(sizes.sum())
+        self.tokens += len(chunk.tokens)
+        self._words_in_tokens += int(chunk.words.sum(dtype=np.int64))
 
     def close(self) -> dict[str, Any]:
         """Finish the files and return the side's section of the manifest."""
-        self._flush()
         self._close_shard()
         for table in self._tables.values():
             table.close()
+        assert self._offset == self.tokens, (
+            f"{self.tokens} tokens, {self._offset} in documents of {self._folder}"
+        )
         assert self._words_in_tokens == self.words, (
             f"{self._words_in_tokens} words in tokens, {self.words} in documents of {self._folder}"
         )
@@ -141,25 +129,6 @@ class SideWriter:
             "tokens": self.tokens,
         }
         return {**counts, "shards": self._shards}
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        tokens = np.concatenate([ids for ids, _ in self._buffer])
-        words = np.concatenate([counts for _, counts in self._buffer])
-        start = 0
-        while start < len(tokens):
-            files = self._open or self._open_shard()
-            end = start + self._shard_tokens - files[0].length
-            files[0].append(tokens[start:end])
-            files[1].append(words[start:end])
-            if files[0].length == self._shard_tokens:
-                self._close_shard()
-            start = end
-        columns = np.array(self._rows, dtype=np.int64).T
-        for name, column in zip(("offsets", "words", "bytes", "ids"), columns, strict=True):
-            self._tables[name].append(column)
-        self._buffer, self._rows, self._buffered = [], [], 0
 
     def _open_shard(self) -> tuple[NpyFile, NpyFile]:
         names = [f"{kind}-{len(self._shards):05d}.npy" for kind in ("tokens", "words")]
@@ -175,48 +144,3 @@ class SideWriter:
             for file in self._open:
                 file.close()
             self._open = None
-
-
-def encode_parts(
-    parts: Iterator[Part], encoder: TextEncoder
-) -> Iterator[tuple[Part, NDArray[Any], NDArray[Any]]]:
-    """Yield every part with its ids and the words that begin in each; a few megabytes are held at a time."""
-    batch: list[Part] = []
-    size = 0
-    for part in parts:
-        batch.append(part)
-        size += len(part.text)
-        if size >= _BATCH_CHARACTERS:
-            yield from _encode_batch(batch, encoder)
-            batch, size = [], 0
-    yield from _encode_batch(batch, encoder)
-
-
-def _encode_batch(
-    batch: list[Part], encoder: TextEncoder
-) -> Iterator[tuple[Part, NDArray[Any], NDArray[Any]]]:
-    """Encode the pieces of all parts together: short parts share a call, and a long one is cut into many."""
-    encoded: list[list[tuple[NDArray[Any], NDArray[Any]]]] = [[] for _ in batch]
-    owners: list[int] = []
-    pieces: list[str] = []
-    size = 0
-
-    def encode_pieces() -> None:
-        for owner, (ids, words) in zip(owners, encoder.encode_with_words(pieces), strict=True):
-            counts = np.minimum(words, _MAX_WORDS + 1).astype(np.uint16)  # more is refused when it is written
-            encoded[owner].append((ids.astype(_token_dtype(encoder)), counts))
-        owners.clear()
-        pieces.clear()
-
-    for number, part in enumerate(batch):
-        for piece in encoder.pieces(part.text):
-            owners.append(number)
-            pieces.append(piece)
-            size += len(piece)
-            if size >= _BATCH_CHARACTERS:
-                encode_pieces()
-                size = 0
-    encode_pieces()
-    for part, of_part in zip(batch, encoded, strict=True):
-        ids, words = of_part[0] if len(of_part) == 1 else map(np.concatenate, zip(*of_part, strict=True))
-        yield part, ids, words

@@ -14,6 +14,7 @@ from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
+from model_foundry.corpus.progress import Progress
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.rows import Rows
 from model_foundry.data.windows import Windows
@@ -101,13 +102,13 @@ def _prepare(
 ) -> PreparedCorpus:
     last = ""
 
-    def show(stage: str, share: float) -> None:
+    def show(progress: Progress) -> None:
         nonlocal last
-        reach(f"prepare.{stage.split()[0]}")
+        reach(f"prepare.{progress.stage.split()[0]}")
         look()
-        if stage != last:
-            say(f"preparing: {stage} ...")
-            last = stage
+        if progress.stage != last:
+            say(f"preparing: {progress.stage} ...")
+            last = progress.stage
 
     return prepare_corpus(
         sources=config.corpus.sources,

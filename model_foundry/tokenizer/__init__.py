@@ -8,15 +8,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model_foundry.parts import Part
+from model_foundry.units import Bytes
 
 END_OF_DOCUMENT = "<|endoftext|>"
 """Stands between documents; the end-of-sequence token of every tokenizer that is trained here."""
 
+
+SAMPLE_BYTES = 10**9
+"""How much text a tokenizer is trained on unless its settings say otherwise."""
 
 MASK = "<mask>"
 """Hides a token; of every tokenizer that is made here for an objective that masks."""
@@ -33,6 +37,20 @@ class Tokenizer(Part):
 
     pad_token: str | None = Field(default=None, min_length=1)
     """Token that fills rows, such as <pad>; only RoBERTa needs one, since it counts positions from its id."""
+
+    sample: Bytes | None = None
+    """Train on about so much text, such as 50MB: documents chosen by the data seed; 1GB by default.
+
+    A corpus up to that size is taken whole. Memory follows the sample, not the corpus.
+    """
+
+    @model_validator(mode="after")
+    def _sample_has_an_effect(self) -> Self:
+        if self.sample is not None and not self.is_trained:
+            raise ValueError(
+                "sample: this tokenizer is not trained, so there is nothing to sample. Remove it"
+            )
+        return self
 
     @property
     def special_tokens(self) -> dict[str, str]:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from model_foundry.corpus import _words
-from model_foundry.corpus import encoder as encoder_module
+from model_foundry.corpus import _pieces, _words
+from model_foundry.corpus._pieces import cut_between_words
 from model_foundry.corpus._words import _LAST_SPACE, count_words, word_starts
-from model_foundry.corpus.encoder import TextEncoder, cut_between_words
+from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.errors import DataError
 from model_foundry.tokenizer import Tokenizer as TokenizerPart
 from model_foundry.tokenizer._files import write_folder
@@ -276,7 +276,7 @@ def test_cutting_a_text_changes_no_token_and_no_word(
 ):
     encoder, text = encoders[name], "".join(texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder_module, "_PIECE_CHARACTERS", 2)
+        patch.setattr(_pieces, "PIECE_CHARACTERS", 2)
         pieces = list(encoder.pieces(text))
     [(ids, words)] = encoder.encode_with_words([text])
     cut = encoder.encode_with_words(pieces)
@@ -294,7 +294,7 @@ def test_gpt2_gives_a_cut_text_the_tokens_of_the_whole(test_data: Path, tmp_path
     for path in sources:
         text = path.read_bytes().decode()[:50_000]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encoder_module, "_PIECE_CHARACTERS", 7)
+            patch.setattr(_pieces, "PIECE_CHARACTERS", 7)
             pieces = list(encoder.pieces(text))
         assert (
             np.concatenate(encoder.encode_batch(pieces)).tolist() == encoder.encode_batch([text])[0].tolist()

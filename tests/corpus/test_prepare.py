@@ -18,13 +18,15 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_foundry.corpus import Validation, prepare
+from model_foundry.corpus import Validation
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource, corpus_manifest, open_prepared
+from model_foundry.corpus.reading import Tally
 from model_foundry.corpus.source.jsonl import JsonLines
 from model_foundry.corpus.source.text_files import TextFiles
+from model_foundry.corpus.writing import check_conservation
 from model_foundry.errors import DataError, RecipeError
 from model_foundry.tokenizer.byte import Byte
 from model_foundry.tokenizer.byte_bpe import ByteBpe
@@ -250,8 +252,8 @@ import os, signal
 
 folder, cache, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 told = []
-def progress(stage, share):
-    told.append(stage)
+def progress(progress):
+    told.append(progress.stage)
     if len(told) == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 corpus = prepare_corpus(
@@ -513,7 +515,9 @@ def test_progress_is_told_from_start_to_end(texts: Path, monkeypatch: pytest.Mon
     told: list[tuple[str, float]] = []
 
     prepared(
-        texts, validation=Validation(fraction=0), progress=lambda stage, share: told.append((stage, share))
+        texts,
+        validation=Validation(fraction=0),
+        progress=lambda progress: told.append((progress.stage, progress.share)),
     )
 
     assert [stage for stage, share in told if share == 0] == [
@@ -566,10 +570,8 @@ def test_any_text_is_conserved(
 
 
 def test_what_was_read_and_written_must_agree():
-    from model_foundry.corpus.split import Tally
-
     with pytest.raises(AssertionError, match=r"read .*'words': 2.* wrote .*'words': 3"):
-        prepare._check_conservation(
+        check_conservation(
             "x",
             {"train": {"documents": 1, "words": 3, "bytes": 4}},
             Tally(documents_by_input=[1], words=2, bytes=4),

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_foundry.corpus.bulk import BulkEncoder
+from model_foundry.corpus.chunks import SideChunk, encode_parts
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.shards import NpyFile, SideWriter, encode_parts
-from model_foundry.corpus.split import Part
+from model_foundry.corpus.reading import Part
+from model_foundry.corpus.shards import NpyFile, SideWriter
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.byte import Byte
 
@@ -40,8 +42,8 @@ def test_documents_end_in_their_token_and_the_tables_say_where(tmp_path: Path, e
     parts = [Part(0, "a b", "train"), Part(2, "é", "train"), Part(3, "cd e", "train", is_complete=False)]
     writer = SideWriter(tmp_path, "train", encoder)
 
-    for part, ids, words in encode_parts(iter(parts), encoder):
-        writer.add(part, ids, words)
+    for chunk in encode_parts(iter(parts), BulkEncoder(encoder, None)):
+        writer.append(chunk.sides["train"])
     summary = writer.close()
 
     def table(name: str) -> list[int]:
@@ -65,8 +67,9 @@ def test_documents_end_in_their_token_and_the_tables_say_where(tmp_path: Path, e
 def test_shards_hold_a_fixed_number_of_tokens_wherever_documents_end(tmp_path: Path, encoder: TextEncoder):
     writer = SideWriter(tmp_path, "train", encoder, shard_tokens=4)
 
-    for part, ids, words in encode_parts(iter([Part(0, "abcdef", "train"), Part(1, "g", "train")]), encoder):
-        writer.add(part, ids, words)
+    parts = iter([Part(0, "abcdef", "train"), Part(1, "g", "train")])
+    for chunk in encode_parts(parts, BulkEncoder(encoder, None)):
+        writer.append(chunk.sides["train"])
     shards = writer.close()["shards"]
 
     assert [shard["length"] for shard in shards] == [4, 4, 1]
@@ -74,31 +77,45 @@ def test_shards_hold_a_fixed_number_of_tokens_wherever_documents_end(tmp_path: P
     assert loaded == [[*b"abcd"], [*b"ef", 256, *b"g"], [256]]
 
 
-def test_a_text_of_which_no_token_is_kept_leaves_its_words_on_the_end_of_document(
-    tmp_path: Path, encoder: TextEncoder
-):
-    writer = SideWriter(tmp_path, "train", encoder)
+class Dropping(TextEncoder):
+    """Keeps nothing of a text with a control character."""
 
-    writer.add(Part(0, "\x01 \x02", "train", is_complete=False), np.array([], int), np.array([], int))
-    writer.close()
+    spelled_tokens = None
 
-    assert np.load(tmp_path / "train" / "tokens-00000.npy").tolist() == [256]
-    assert np.load(tmp_path / "train" / "words-00000.npy").tolist() == [2]
+    def encode_flat(self, texts):
+        kept = [self.encode_batch([text])[0] if "\x01" not in text else np.array([], int) for text in texts]
+        return np.concatenate(kept).astype(np.uint32), np.array([len(ids) for ids in kept])
+
+    def encode_with_words(self, texts):
+        ids, lengths = self.encode_flat(texts)
+        return [(part, np.ones(len(part), int)) for part in np.split(ids, np.cumsum(lengths)[:-1])]
 
 
-def test_a_token_with_more_words_than_a_byte_can_count_is_refused(tmp_path: Path, encoder: TextEncoder):
-    with (
-        SideWriter(tmp_path, "train", encoder) as writer,
-        pytest.raises(
-            DataError, match="train document 7: 256 or more words begin in one token, expected at most 255"
-        ),
+def test_a_text_of_which_no_token_is_kept_leaves_its_words_on_the_end_of_document(encoder: TextEncoder):
+    parts = [Part(0, "\x01 \x02", "train", is_complete=False), Part(1, "a", "train")]
+
+    [chunk] = encode_parts(iter(parts), BulkEncoder(Dropping(encoder.folder), None))
+
+    assert chunk.sides["train"].tokens.tolist() == [256, *b"a", 256]
+    assert chunk.sides["train"].words.tolist() == [2, 1, 0]
+    assert chunk.sides["train"].rows.tolist() == [[1, 2, 3, 0], [2, 1, 1, 1]]
+
+
+def test_a_token_with_more_words_than_a_byte_can_count_is_refused(encoder: TextEncoder):
+    with pytest.raises(
+        DataError,
+        match=r"with the text '.x01 .x01.*: 256 or more words begin in one token, expected at most 255",
     ):
-        writer.add(Part(7, "\x01 " * 256, "train"), np.array([], int), np.array([], int))
+        list(
+            encode_parts(iter([Part(7, "\x01 " * 256, "train")]), BulkEncoder(Dropping(encoder.folder), None))
+        )
 
 
 def test_words_that_do_not_add_up_are_our_own_mistake(tmp_path: Path, encoder: TextEncoder):
+    chunk = SideChunk(np.array([97, 32, 98]), np.array([1, 0, 0], np.uint8), np.array([[3, 2, 3, 0]]))
+
     with SideWriter(tmp_path, "train", encoder) as writer:
-        writer.add(Part(0, "a b", "train"), np.array([97, 32, 98]), np.array([1, 0, 0]))
+        writer.append(chunk)
 
         with pytest.raises(AssertionError, match="1 words in tokens, 2 in documents"):
             writer.close()

@@ -27,6 +27,12 @@ class Input:
     name: str
     """What manifests and messages call it; the same on every machine where the content is the same."""
 
+    start: int = 0
+    """First byte to read; other than 0 only where ``Source.cuts`` named it."""
+
+    stop: int | None = None
+    """The byte after the last one to read; None for the end of the file."""
+
 
 class Source(Part):
     """Settings of one source of documents."""
@@ -55,6 +61,8 @@ class Source(Part):
     def documents(self, source_input: Input) -> Iterator[str]:
         """Yield the texts of one input, in order; empty ones are counted and passed over by the caller.
 
+        A document too long to hold may come in pieces (``corpus/_pieces.py``).
+
         Raises:
             DataError: When the input cannot be read or decoded, naming file and byte offset.
         """
@@ -62,3 +70,10 @@ class Source(Part):
     def parsed(self, source_input: Input) -> Iterator[Document]:
         """Yield the documents of one input with their parse; the texts are those of ``documents``."""
         raise NotImplementedError(f"{self.part_name()} brings no parse")
+
+    def cuts(self, source_input: Input, size: int) -> list[int]:
+        """Return bytes of an input at which it may be read in parts of about ``size`` bytes; the first is 0.
+
+        The documents of the parts, one part after the other, are those of the whole.
+        """
+        return [0]

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import Field
 
-from model_foundry.corpus._files import read_lines
+from model_foundry.corpus._files import cuts_between_lines, lines_before, read_lines
 from model_foundry.corpus.source import Input
 from model_foundry.corpus.source._paths import PathSource
 from model_foundry.errors import DataError
 from model_foundry.parts import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A line of a file, for messages."""
+
+    source_input: Input
+    number: int
+
+    def __str__(self) -> str:
+        path = self.source_input.path
+        return f"{path}:{self.number + lines_before(path, self.source_input.start)}"
 
 
 class JsonLines(PathSource):
@@ -22,11 +35,16 @@ class JsonLines(PathSource):
 
     def documents(self, source_input: Input) -> Iterator[str]:
         """Yield the field of every line, in order."""
-        for number, line in enumerate(read_lines(source_input.path), start=1):
+        lines = read_lines(source_input.path, source_input.start, source_input.stop)
+        for number, line in enumerate(lines, start=1):
             if line and not line.isspace():
-                yield self._text_of(line, f"{source_input.path}:{number}")
+                yield self._text_of(line, _Place(source_input, number))
 
-    def _text_of(self, line: str, where: str) -> str:
+    def cuts(self, source_input: Input, size: int) -> list[int]:
+        """Cut between lines."""
+        return cuts_between_lines(source_input.path, size)
+
+    def _text_of(self, line: str, where: _Place) -> str:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -51,7 +69,8 @@ class JsonLines(PathSource):
                 "the line."
             )
         try:
-            text.encode()
+            if not text.isascii():
+                text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
                 f"{where}: field {self.field!r} has half of a surrogate pair at character {error.start}, "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from model_foundry.corpus._files import read_lines, read_text
+from model_foundry.corpus._files import cuts_between_lines, read_lines, read_text
+from model_foundry.corpus._pieces import document_in_pieces
 from model_foundry.corpus.source import Input
 from model_foundry.corpus.source._paths import PathSource
 
@@ -18,14 +19,15 @@ class TextFiles(PathSource):
 
     def documents(self, source_input: Input) -> Iterator[str]:
         """Yield the documents of one file, in order; lines and paragraphs are streamed."""
+        part = (source_input.path, source_input.start, source_input.stop)
         if self.document == "file":
-            yield "".join(read_text(source_input.path))
+            yield from document_in_pieces(read_text(*part))
         elif self.document == "line":
-            for line in read_lines(source_input.path):
+            for line in read_lines(*part):
                 yield line.removesuffix("\r")
         else:
             paragraph: list[str] = []
-            for line in read_lines(source_input.path):
+            for line in read_lines(*part):
                 if not line.isspace() and line:
                     paragraph.append(line)
                 elif paragraph:
@@ -33,3 +35,9 @@ class TextFiles(PathSource):
                     paragraph = []
             if paragraph:
                 yield "\n".join(paragraph).removesuffix("\r")
+
+    def cuts(self, source_input: Input, size: int) -> list[int]:
+        """Cut between lines, or between paragraphs; a file that is one document stays whole."""
+        if self.document == "file":
+            return [0]
+        return cuts_between_lines(source_input.path, size, after_blank=self.document == "blank_line")
