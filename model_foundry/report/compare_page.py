@@ -37,4 +37,4 @@ def _plots(runs: list[RunFacts]) -> Iterator[Plot]:
             Series(run.name, with_hours(run.evaluations, began_at(run.updates)), key, is_sparse=True)
             for run in runs
         ]
-        yield from plot(key.replace("_", " "), "", series)
+        yield from plot(key.replace("_", " "), "", series, is_log=key.endswith("perplexity"))

@@ -15,6 +15,10 @@ from model_foundry.report.differences import differences, same_but_for_seeds
 from model_foundry.report.facts import Line, RunFacts, read_run
 from model_foundry.report.paired import Delta, paired_delta, read_items
 
+_TOKENIZER = "tokenizer_sha256"
+_A_TOKEN = ("loss", "perplexity")
+"""Measures that divide by the number of tokens."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -131,6 +135,9 @@ def _with_delta(row: Row, runs: Sequence[RunFacts], seed: int) -> Row:
         return row
     if not items[0].same_items(items[1]):
         note = "made of different items, so the values are shown and no difference is stated"
+        return Row(row.suite, row.level, row.group, row.measure, row.values, row.updates, note=note)
+    if row.measure in _A_TOKEN and runs[0].corpus.get(_TOKENIZER) != runs[1].corpus.get(_TOKENIZER):
+        note = "counted a token, and their tokenizers cut tokens differently: compare bits_per_byte instead"
         return Row(row.suite, row.level, row.group, row.measure, row.values, row.updates, note=note)
     delta = paired_delta(row.measure, items[0], items[1], seed=seed)
     return Row(row.suite, row.level, row.group, row.measure, row.values, row.updates, delta)

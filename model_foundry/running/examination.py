@@ -13,13 +13,21 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from model_foundry.training.environment import package_versions
 
 _GIGABYTE = 1e9
-_LEAST_FREE, _LEAST_SHARED, _LEAST_FILES = 5e9, 64e6, 1024
+_LEAST_FREE, _LEAST_SHARED, _LEAST_FILES, _LEAST_MEMORY = 5e9, 64e6, 1024, 2e9
+_EXTRAS = {
+    "plots": "matplotlib",
+    "track": "trackio",
+    "eval": "lm_eval",
+    "optimizers": "pytorch_optimizer",
+}
+"""Extras of the package and what each brings."""
 _PROBE_BYTES = 64 * 2**20
 _TIMEOUT_SECONDS = 120.0
 _ALL_REDUCE = """
@@ -48,8 +56,10 @@ def examine(folder: Path) -> Iterator[Finding]:
     """Yield what was found, one thing after the other; nothing stays behind in ``folder``."""
     yield Finding("python", "good", f"{platform.python_version()} at {sys.executable}")
     yield _packages()
+    yield _extras()
     yield from _devices()
     yield _threads()
+    yield _memory()
     yield _allocator()
     yield from _disk(folder)
     yield _shared_memory()
@@ -110,9 +120,29 @@ def _threads() -> Finding:
     found = f"{used} (cores of this process: {best})"
     if used == best:
         return Finding("threads", "good", found)
-    return Finding(
-        "threads", "note", found, f"Set OMP_NUM_THREADS={best}: more threads than cores are slower."
-    )
+    why = "more threads than cores are slower" if used > best else "cores are left unused"
+    return Finding("threads", "note", found, f"Set OMP_NUM_THREADS={best}: {why}.")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / _GIGABYTE:.1f} GB free of {memory.total / _GIGABYTE:.1f}"
+    if memory.available < _LEAST_MEMORY:
+        repair = "Close other programs, or use a smaller training.micro_batch_size."
+        return Finding("memory", "note", found, repair)
+    return Finding("memory", "good", found)
+
+
+def _extras() -> Finding:
+    missing = [extra for extra, package in _EXTRAS.items() if find_spec(package) is None]
+    there = ", ".join(extra for extra in _EXTRAS if extra not in missing) or "none"
+    if not missing:
+        return Finding("extras", "good", there)
+    uses = "plots: figures as files; track: trackio; eval: lm-evaluation-harness; optimizers: those by name"
+    repair = f"Where you need them ({uses}): pip install 'model-foundry[{','.join(missing)}]'"
+    return Finding("extras", "note", f"{there}; not installed: {', '.join(missing)}", repair)
 
 
 def _allocator() -> Finding:

@@ -109,6 +109,30 @@ def test_doctor_says_the_repair_beneath_what_is_wrong(monkeypatch: pytest.Monkey
     assert "BAD   packages: torch 1, datasets not installed\n      pip install datasets" in done.output
 
 
+@pytest.mark.parametrize(("threads", "why"), [(1, "cores are left unused"), (8, "more threads than cores")])
+def test_doctor_says_why_another_number_of_threads_is_better(
+    monkeypatch: pytest.MonkeyPatch, threads: int, why: str
+):
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+
+    finding = examination._threads()
+
+    assert finding.verdict == "note"
+    assert finding.repair.startswith(f"Set OMP_NUM_THREADS=2: {why}")
+
+
+def test_doctor_names_the_extras_that_are_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(examination, "find_spec", lambda name: None if name == "matplotlib" else True)
+
+    finding = examination._extras()
+
+    assert finding.found == "track, eval, optimizers; not installed: plots"
+    assert "plots: figures as files" in finding.repair
+    assert finding.repair.endswith("pip install 'model-foundry[plots]'")
+
+
 @pytest.mark.parametrize("verb", ["check", "runs", "watch", "doctor", "report", "compare"])
 def test_help_has_an_example_and_imports_no_torch(verb: str):
     code = (

@@ -103,6 +103,29 @@ def test_other_items_are_said_and_no_difference_is_stated(make_run: MakeRun):
     ]
 
 
+def test_measures_a_token_of_other_tokenizers_have_no_difference(make_run: MakeRun):
+    runs = [evaluated(make_run, name, correct=[1, 0], layers=layers) for name, layers in (("a", 2), ("b", 3))]
+    rows = [
+        {"suite": "pairs", "update": 40, "level": "all", "group": "", "measure": measure, "value": 2.0}
+        for measure in ("loss", "bits_per_byte")
+    ]
+    sums = {"nats": [4.0, 4.0], "text_nats": [4.0, 4.0], "targets": [2, 2], "bytes": [8, 8]}
+    for run in runs:
+        (run / "evaluations" / "pairs.json").write_text(json.dumps({"rows": rows}))
+        table = pyarrow.table({"item": ["a", "b"], **sums})
+        parquet.write_table(table, run / "evaluations" / "pairs" / "checkpoint-40.parquet")
+    same = compare_runs(runs)
+    corpus = json.loads((runs[1] / "corpus.manifest.json").read_text())
+    (runs[1] / "corpus.manifest.json").write_text(json.dumps(corpus | {"tokenizer_sha256": "another"}))
+
+    loss, bits = compare_runs(runs).rows
+
+    assert all(row.delta is not None for row in same.rows)
+    assert loss.delta is None
+    assert "their tokenizers cut tokens differently: compare bits_per_byte instead" in loss.note
+    assert bits.delta is not None
+
+
 def test_runs_that_differ_by_seeds_alone_are_one_group_with_mean_and_deviation(make_run: MakeRun):
     runs = [
         evaluated(make_run, "a-1", correct=[1, 1, 0, 0], seed=1),
