@@ -1,7 +1,7 @@
 """Makes the README's picture of a report from a real run: ``python docs/generate_images.py RUN``.
 
-The run that is shown: ``model-foundry train demo 'evaluation.0.every=100 updates' 'logging.every=2 updates'``.
-A browser draws it: Chromium, found on the PATH.
+A browser draws it: Chromium, found on the PATH. The run that is shown is ``model-foundry train demo`` with
+``'evaluation.0.every=100 updates' 'samples.every=150 updates' 'logging.every=2 updates'``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from model_foundry.report.page import write_report
 
 TARGET = Path(__file__).parent / "images" / "report.png"
-_WIDTH, _HEIGHT = 1000, 1130
+_WIDTH, _HEIGHT = 1200, 1010
 _MOST_BYTES = 200_000
 
 

@@ -75,13 +75,14 @@ def _is_open(command: str) -> bool:
     return command.endswith("\\")
 
 
-def follow(page: Path, folder: Path, *, timeout: float) -> str:
+def follow(page: Path, folder: Path, *, timeout: float, root: Path = ROOT) -> str:
     """Do in ``folder`` what a page says; return what the commands printed.
 
-    The recipes that ship, and this environment's commands, are there as in a checkout after ``make``.
+    The recipes that ship, and this environment's commands, are there as in a checkout after ``make``; the
+    package is the one in the checkout ``root``.
     """
     for name in ("recipes", "accelerate_configs"):
-        (folder / name).symlink_to(ROOT / name)
+        (folder / name).symlink_to(root / name)
     script = ["set -eu"]
     for number, block in enumerate(blocks(page)):
         if block.path is not None:
@@ -97,7 +98,11 @@ def follow(page: Path, folder: Path, *, timeout: float) -> str:
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder,
-        env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
