@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,13 @@ def clone(tmp_path: Path) -> Path:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout, so there is nothing to clone")
     target = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", ROOT.as_uri(), str(target)], check=True)
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[safe]\n\tdirectory = *\n")  # CI may run as another user than the owner
+    subprocess.run(
+        ["git", "clone", "--quiet", "--depth=1", ROOT.as_uri(), str(target)],
+        check=True,
+        env={**os.environ, "GIT_CONFIG_GLOBAL": str(settings)},
+    )
     return target
 
 
