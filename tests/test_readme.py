@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_what_the_readme_says_can_be_done_in_its_order(tmp_path: Path):
-    printed = follow(README, tmp_path, timeout=120)
+    printed = follow(README, tmp_path, timeout=280)
 
     status = json.loads((tmp_path / "runs/mine/status.json").read_text())
     assert (status["state"], status["update"]) == ("finished", 60)

@@ -39,12 +39,11 @@ def tracked() -> list[Path]:
 
 def lines_with(pattern: re.Pattern[str], files: list[Path]) -> list[str]:
     """Return file, line and text of every match, in pictures too."""
+    texts = ((file, file.read_text(encoding="utf-8", errors="replace")) for file in files)
     return [
         f"{file.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
-        for file in files
-        for number, line in enumerate(
-            file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
-        )
+        for file, text in texts
+        for number, line in enumerate(text.splitlines(), start=1)
         if pattern.search(line)
     ]
 
