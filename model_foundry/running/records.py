@@ -128,12 +128,13 @@ def _tokens_of_updates(plan: RunPlan) -> str:
 
 def goodbye(trainer: Trainer, measures: list[str]) -> list[str]:
     """Return the end of a run in lines: the last measures, the model's folder, the next command."""
-    run = trainer.run
+    run, here = trainer.run, Path.cwd()
+    folder = run.path.relative_to(here) if run.path.is_relative_to(here) else run.path
     prompt = trainer.config.samples.prompts[0] if trainer.config.samples else "The"
     return [
         *measures,
-        f"finished: {run.checkpoints / str(run.status().get('last_good_checkpoint'))}",
-        f"  next: {shlex.join([*console_command(), 'generate', str(run.path), prompt])}",
+        f"finished: {folder / 'checkpoints' / str(run.status().get('last_good_checkpoint'))}",
+        f"  next: {shlex.join([*console_command(), 'generate', str(folder), prompt])}",
     ]
 
 
