@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.running.records import console_command
+from model_foundry.config.load import load_recipe
+from model_foundry.running.records import console_command, goodbye
+from model_foundry.trainer import Trainer
 
+ROOT = Path(__file__).parent.parent.parent
 BESIDE = Path(sys.executable).with_name("model-foundry")
 
 
@@ -56,3 +59,19 @@ def test_what_is_printed_runs(tmp_path, monkeypatch):
 
     assert done.returncode == 0, done.stderr
     assert "Continue a prompt" in done.stdout
+
+
+def test_folders_below_the_working_folder_are_named_from_there(tmp_path, monkeypatch):
+    trainer = Trainer(load_recipe(ROOT / "recipes" / "demo.yaml"), tmp_path)
+    trainer.run.path.mkdir(parents=True)
+    (trainer.run.path / "status.json").write_text('{"last_good_checkpoint": "checkpoint-9"}')
+
+    monkeypatch.chdir(tmp_path)
+    near = goodbye(trainer, ["  loss 1.0"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    far = goodbye(trainer, [])
+
+    assert near[:2] == ["  loss 1.0", "finished: runs/demo/checkpoints/checkpoint-9"]
+    assert near[2].endswith("generate runs/demo 'Return the'")
+    assert far[0] == f"finished: {tmp_path}/runs/demo/checkpoints/checkpoint-9"
