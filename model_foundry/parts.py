@@ -130,7 +130,8 @@ def find_part(contract: type[AnyPart], name: str) -> type[AnyPart]:
             {
                 "kind": kind,
                 "name": repr(name),
-                "hint": did_you_mean(name, known_parts(contract)),
+                "hint": did_you_mean(name, known_parts(contract))
+                or (" Is a space missing behind the ':'?" if ":" in name else ""),
                 "known": ", ".join(known_parts(contract)) or "none yet",
             },
         )
@@ -160,6 +161,8 @@ def find_part(contract: type[AnyPart], name: str) -> type[AnyPart]:
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return `` Did you mean 'x'?`` with the nearest known word, or nothing."""
     close = get_close_matches(word, known, n=1, cutoff=0.6)
+    if not close and len(word) > 2:
+        close = [name for name in known if word in name.split("_")]
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

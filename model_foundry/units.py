@@ -161,7 +161,8 @@ class Duration:
         if unit not in get_args(Unit):
             raise problem
         if amount > _MAX_AMOUNT or (unit == "%" and amount > 100):
-            raise PydanticCustomError("duration", "expected at most 10^18 of a unit, or 100%")
+            most = "100%" if unit == "%" else "10^18 of a unit"
+            raise PydanticCustomError("duration", "expected at most {most}", {"most": most})
         if unit == "updates" and amount.denominator != 1:
             raise PydanticCustomError(
                 "duration", "expected a whole number of updates (a share of the run is written as 2%)"

@@ -41,6 +41,8 @@ def add_to(app: typer.Typer) -> None:
         loaded = load_recipe_with_sources(
             recipe, overrides or [], allow_custom_code=allow_custom_code, smoke=smoke
         )
+        if not smoke and loaded.has_smoke:  # it is not read otherwise, and wrong all the same
+            load_recipe_with_sources(recipe, overrides or [], allow_custom_code=allow_custom_code, smoke=True)
         if as_json:
             typer.echo(json.dumps(loaded.config.resolved(), ensure_ascii=False))
         elif resolved:

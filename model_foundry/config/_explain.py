@@ -9,11 +9,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from model_foundry.config._problems import (
+    MOST_TOLD,
     SECRET_ADVICE,
     Path,
     Problem,
     holds_secret,
     is_secret,
+    printable,
     redacted,
     shown,
 )
@@ -48,6 +50,7 @@ _EXPECTED = {
 }
 _OF_THE_FIELD = {"list_type", "tuple_type", "model_type", "missing"}
 _HAS_LENGTH = re.compile(r"a list of \d")
+_BARE = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LONGEST = 400
 
 
@@ -57,12 +60,15 @@ def explain(error: ValidationError, root: Node) -> list[Problem]:
     wrong: dict[Path, list[ErrorDetails]] = {}
     missing: dict[Path, ErrorDetails] = {}
     unknown: list[Path] = []
+    short: dict[Path, list[str]] = {}
     for details in error.errors(include_url=False):
         path, node = find(root, details["loc"])
         if details["type"] == "default_factory_not_called":
             continue  # a default that follows from another section, which is told as wrong itself
         if details["type"] == "extra_forbidden":
             unknown.append(path)
+        elif details["type"] == "missing" and isinstance(node.value, str):
+            short.setdefault(path, []).append(str(details["loc"][-1]))  # a bare name for a section
         elif details["type"] in ("missing", "missing_type") and isinstance(node.value, dict):
             key = str(details["loc"][-1])
             missing[(*path, key)] = details
@@ -76,6 +82,12 @@ def explain(error: ValidationError, root: Node) -> list[Problem]:
         if path not in meant:
             place = find(root, path[:-1])[1].key_place
             problems.append(Problem(place, path, f"is missing; expected {_expected(details, path, recipe)}"))
+    for path, keys in short.items():
+        node = find(root, path)[1]
+        named = ", ".join(f"{key}: ..." for key in keys)
+        needed = f"{{type: {printable(node.value)}, {named}}}"
+        text = f"found {shown(node.value)} alone, expected what it needs: {needed}"
+        problems.append(Problem(node.place, path, text))
     for path, found in wrong.items():
         node = find(root, path)[1]
         place = node.key_place if isinstance(node.value, dict) else node.place
@@ -109,10 +121,12 @@ def _unknown_keys(paths: list[Path], root: Node, recipe: Any) -> tuple[list[Prob
         if is_secret(key, node.value):
             problems.append(Problem(node.key_place, path, f"unknown key, and it {SECRET_ADVICE}"))
             continue
-        nearest = suggestion(key, path[:-1], recipe)
+        nearest = suggestion(key, path[:-1], recipe) if len(problems) < MOST_TOLD else None
         section = section_at(recipe, path[:-1])
         if nearest is None:
             hint = f" Known here: {', '.join(keys_of(section))}." if section else ""
+            hint = " YAML's merge is not read; use extends to share." if key == "<<" else hint
+            hint = _unseen(key) + hint
         else:
             meant |= {(*path[:-1], nearest), tuple(nearest.split("."))}
             above = (
@@ -123,6 +137,12 @@ def _unknown_keys(paths: list[Path], root: Node, recipe: Any) -> tuple[list[Prob
     return problems, meant
 
 
+def _unseen(key: str) -> str:
+    """Name the first sign of a key that looks like a space, or like nothing."""
+    signs = [sign for sign in key if sign != " " and (sign.isspace() or not sign.isprintable())]
+    return f" It holds U+{ord(signs[0]):04X}, which cannot be seen." if signs else ""
+
+
 def _wrong(node: Node, path: Path, found: list[ErrorDetails], recipe: Any) -> str:
     wanted = list(dict.fromkeys(_expected(details, path, recipe) for details in found))
     expected = [text for text in wanted if text]
@@ -131,6 +151,9 @@ def _wrong(node: Node, path: Path, found: list[ErrorDetails], recipe: Any) -> st
         return said if len(said) <= _LONGEST else said[: _LONGEST - 3] + "..."
     options = re.findall("'([^']*)'", " ".join(expected))
     hint = did_you_mean(node.value, options) if isinstance(node.value, str) else ""
+    if isinstance(node.value, str) and expected[0].startswith("a list of"):
+        hint = f" Write [{node.value}]" if _BARE.fullmatch(node.value) else hint
+        hint = " Is a space missing behind the '-'?" if node.value.startswith("-") else hint
     return f"found {shown(node.value)}, expected {' or '.join(expected)}" + (f".{hint}" if hint else "")
 
 
@@ -145,7 +168,7 @@ def _expected(details: ErrorDetails, path: Path, recipe: Any) -> str:
         return words
     if kind in _EXPECTED:
         plain = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
-        return _EXPECTED[kind].format(**plain)
+        return _EXPECTED[kind].format(**plain).replace(" 1 characters", " 1 character")
     said = _said(details)
     return said.removeprefix("expected ") if said.startswith("expected ") else ""
 

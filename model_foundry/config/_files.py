@@ -46,7 +46,10 @@ def find_recipe(name: str, folder: str, named_at: Place) -> str:
         raise Unreadable(Problem(named_at, (), "a NUL in the name of a recipe"))
     if os.path.exists(path) and not os.path.isdir(path):
         return path
-    is_bare = not any(mark in name for mark in ("/", os.sep, "."))
+    if "://" in name:
+        text = f"{printable(name)} is an address, expected a file; download the recipe first"
+        raise Unreadable(Problem(named_at, (), text))
+    is_bare = bool(name) and not any(mark in name for mark in ("/", os.sep, "."))
     built_in = built_in_recipes() if is_bare else {}
     if name in built_in:
         return str(built_in[name])
@@ -61,6 +64,8 @@ def find_recipe(name: str, folder: str, named_at: Place) -> str:
         stems := get_close_matches(os.path.basename(path), [Path(entry).stem for entry in beside], n=1)
     ):
         close = [entry for entry in beside if Path(entry).stem == stems[0]][:1]
+    if not close and Path(name).stem in built_in_recipes():
+        close, built_in = [Path(name).stem], built_in_recipes()
     hint = ""
     if close:
         meant = close[0] if close[0] in built_in else os.path.normpath(os.path.join(parent, close[0]))
@@ -68,7 +73,9 @@ def find_recipe(name: str, folder: str, named_at: Place) -> str:
     elif not os.path.isdir(parent):
         hint = f" There is no folder {printable(parent)}."
     known = f" Built-in recipes: {', '.join(built_in)}." if built_in else ""
-    raise Unreadable(Problem(named_at, (), f"there is no recipe {printable(path)}.{hint}{known}"))
+    raise Unreadable(
+        Problem(named_at, (), f"there is no recipe {printable(path) or repr(path)}.{hint}{known}")
+    )
 
 
 def _entries(folder: str) -> list[str]:

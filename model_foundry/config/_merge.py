@@ -87,6 +87,9 @@ def _put(into: Node, path: Path, node: Node, done: Path) -> Node | Problem:
         if isinstance(item, Problem):
             return item
         return Node([*into.value[:key], item, *into.value[key + 1 :]], into.place, into.key_place)
+    if isinstance(key, int) and not into.value:
+        where = dotted(done)
+        return Problem(_HERE, here, f"the recipe has no list {where}; write it whole, {where}=[...]")
     if isinstance(into.value, dict):
         section = into
     elif into.value is None:

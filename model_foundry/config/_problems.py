@@ -22,6 +22,8 @@ SECRET_ADVICE = (
     "looks like a secret, which a recipe never holds; set an environment variable such as HF_TOKEN instead"
 )
 _LONGEST_SHOWN = 60
+MOST_TOLD = 50
+"""Of more problems the first are told, and how many more there are: nobody mends by a longer list."""
 
 
 @dataclass(frozen=True)
@@ -92,4 +94,6 @@ def recipe_error(name: str, problems: Iterable[Problem]) -> RecipeError:
 
     lines = [f"  {problem}" for problem in sorted(by_text.values(), key=order)]
     count = f"{len(lines)} problem" + ("s" if len(lines) != 1 else "")
+    if len(lines) > MOST_TOLD:
+        lines = [*lines[:MOST_TOLD], f"  and {len(lines) - MOST_TOLD} more: mend these first"]
     return RecipeError("\n".join([f"{name}: {count}", *lines]))

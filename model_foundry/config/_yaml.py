@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError
 
+from model_foundry.config._yaml_words import in_plain_words, mark_of
+
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_EVENTS = 20_000
@@ -38,15 +40,6 @@ _WORDS |= {
     "-.Inf": -math.inf,
     ".NaN": math.nan,
 }
-
-_PLAIN_WORDS = (
-    ("mapping values are not allowed", "a ':' too many; put quotes around a text that holds ': '"),
-    ("could not find expected ':'", "expected 'key: value'"),
-    ("'\\t' that cannot start any token", "a tab; indent with spaces"),
-    ("found unexpected end of stream", "the quotes are never closed"),
-    ("but got '<stream end>'", "the bracket is never closed"),
-    ("special characters are not allowed", "a control character"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +138,15 @@ def parse(text: str, origin: str) -> Node:
             raise YamlProblem(Place(origin), problem.text) from None
         raise
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise YamlProblem(reader.place(mark) if mark else Place(origin, 1, 1), _plain_words(error)) from None
+        mark = mark_of(error)
+        where = reader.place(mark) if mark else Place(origin, 1, 1)
+        raise YamlProblem(where, in_plain_words(error, text)) from None
     except (
         Exception
     ) as error:  # ruamel.yaml raises more than it documents on damaged text (ValueError, IndexError, ..)
         position = getattr(error, "position", None)
         where = _place_at_end(text[:position], origin) if isinstance(position, int) else Place(origin, 1, 1)
-        raise YamlProblem(reader.hide(where), _plain_words(error)) from None
-
-
-def _plain_words(error: Exception) -> str:
-    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__)
-    return next((ours for theirs, ours in _PLAIN_WORDS if theirs in said), f"not YAML: {said}")
+        raise YamlProblem(reader.hide(where), in_plain_words(error, text)) from None
 
 
 def scalar(text: str) -> Any:

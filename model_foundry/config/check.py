@@ -27,6 +27,11 @@ class NotYet:
     advice: str
 
 
+_REPAIRS = {
+    "bidirectional": "Write objective: masked_lm, or take a causal model such as gpt2.",
+    "causal": "Write objective: causal_lm, or take a model that sees both sides, such as bert.",
+}
+
 NOT_YET = [
     NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
@@ -119,10 +124,12 @@ def _sizes(config: ExperimentConfig) -> Iterator[Finding]:
 def _direction(config: ExperimentConfig) -> Iterator[Finding]:
     model, objective = config.model, config.objective
     if model.direction not in objective.directions:
+        trains = " or ".join(sorted(objective.directions - {"any"})) or "both ways in one"
+        repair = _REPAIRS.get(model.direction, "Take another of the two.")
         yield Finding(
             ("objective",),
-            f"found {objective.part_name()}, which trains {' or '.join(sorted(objective.directions))} "
-            f"models, and model {model.part_name()} is {model.direction}",
+            f"found {objective.part_name()}, which trains {trains} models, and model {model.part_name()} is "
+            f"{model.direction}. {repair}",
             (("model",),),
         )
 

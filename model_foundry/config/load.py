@@ -49,6 +49,9 @@ class LoadedRecipe:
 
     overrides: tuple[str, ...]
 
+    has_smoke: bool = False
+    """Whether it has a section for its small size."""
+
     @property
     def resolved_text(self) -> str:
         """The whole recipe as YAML, defaults filled in."""
@@ -88,7 +91,8 @@ def load_recipe_with_sources(
     try:
         found = find_recipe(name, "", _HERE)
         text = read_text(found, _HERE)
-        root = _sized(RecipeReader().read(found, text), smoke=smoke)
+        whole = RecipeReader().read(found, text)
+        root = _sized(whole, smoke=smoke)
     except Unreadable as error:
         raise recipe_error(problems.printable(name), [error.problem]) from None
     root, complaints = apply_overrides(root, list(overrides))
@@ -96,7 +100,7 @@ def load_recipe_with_sources(
         config, more = _check(root)
     if config is None or complaints:
         raise recipe_error(found, [*complaints, *more])
-    return LoadedRecipe(config, Path(found), text, tuple(overrides))
+    return LoadedRecipe(config, Path(found), text, tuple(overrides), has_smoke=_SMOKE in whole.value)
 
 
 def _sized(root: Node, *, smoke: bool) -> Node:
@@ -159,6 +163,9 @@ def _rules_of_the_rest(root: Node) -> list[Finding]:
 
 def _placed(finding: Finding, root: Node) -> Problem:
     path, node = find(root, finding.path)
+    if not path and finding.read:  # a default, found wanting beside what is written
+        _, beside = find(root, finding.read[0])
+        return Problem(beside.key_place, finding.path, finding.text)
     return Problem(node.place if path == finding.path else node.key_place, finding.path, finding.text)
 
 

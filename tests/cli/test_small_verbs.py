@@ -42,6 +42,14 @@ def test_check_tells_all_problems_at_once():
         told("check", "demo", "modle.layers=1", "seed=x")
 
 
+def test_check_reads_the_small_size_too(tmp_path: Path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("extends: demo\nsmoke: {modle: {layers: 1}}\n")
+
+    with pytest.raises(RecipeError, match=r"r\.yaml:2:9 modle: unknown key\. Did you mean 'model'"):
+        told("check", str(recipe))
+
+
 def test_runs_are_listed_newest_first_with_how_they_stand(make_run: MakeRun):
     folder = make_run(name="a").parent
     other = make_run(name="b")

@@ -11,6 +11,7 @@ from types import FrameType
 
 import pytest
 
+from model_foundry.config._problems import MOST_TOLD
 from model_foundry.config.load import load_recipe, load_recipe_with_sources
 from model_foundry.errors import RecipeError
 from tests.config.mutator import KINDS, RESOLVED, WRONG, Mutant, leaves, mutant, put, yaml
@@ -35,12 +36,16 @@ def judge(case: Mutant) -> str:
         loaded = load_recipe_with_sources("r.yaml", case.overrides, smoke=case.smoke)
     except RecipeError as error:
         head, *lines = str(error).split("\n")
-        assert head == f"r.yaml: {len(lines)} problem{'s' * (len(lines) != 1)}"
+        if len(lines) > MOST_TOLD:
+            assert lines.pop().endswith(" more: mend these first")
+            assert int(head.split()[1]) > len(lines) == MOST_TOLD
+        else:
+            assert head == f"r.yaml: {len(lines)} problem{'s' * (len(lines) != 1)}"
         assert all(line.startswith("  ") and ": " in line for line in lines)
         assert all(len(line) < 900 and ESCAPE not in line for line in lines)
         return "refused"
     except BaseException as error:
-        pytest.fail(f"{type(error).__name__}: {error} of {case!r}")
+        pytest.fail(f"{type(error).__name__}: {error} of {repr(case)[:1500]}")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     Path("again.yaml").write_text(loaded.resolved_text)
@@ -79,23 +84,26 @@ def test_a_mutated_recipe_is_right_or_refused(seed: int, tmp_path: Path, monkeyp
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_ten_thousand_mutated_recipes_are_right_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_ten_thousand_mutated_recipes_are_right_or_refused(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A thousand for each seed."""
     monkeypatch.chdir(tmp_path)
     began = time.perf_counter()
 
-    counts, longest = judged(seed=2026, number=10_000)
+    counts, longest = judged(seed, 1_000)
 
     told = ", ".join(f"{kind} {counts[f'{kind} right']}/{counts[kind]}" for kind in KINDS)
     print(
-        f"10,000 mutated recipes in {time.perf_counter() - began:.0f} s, the longest {longest:.2f} s: "
-        f"{counts['yaml']:,} parsed as YAML, {counts['right']:,} were right, {counts['refused']:,} refused; "
+        f"seed {seed}: 1000 in {time.perf_counter() - began:.0f} s, the longest {longest:.2f} s; "
+        f"{counts['yaml']} are YAML, {counts['right']} right, {counts['refused']} refused; "
         f"right by kind: {told}"
     )
     assert {path.name for path in tmp_path.iterdir()} <= {"r.yaml", "again.yaml"}
-    assert counts["right"] + counts["refused"] == 10_000
-    assert counts["yaml"] >= 3_000
-    assert all(counts[kind] > 500 for kind in KINDS)
+    assert counts["right"] + counts["refused"] == 1_000
+    assert counts["yaml"] >= 300
+    assert all(counts[kind] > 50 for kind in KINDS)
 
 
 @pytest.mark.parametrize("path", list(leaves(RESOLVED)), ids=lambda path: ".".join(map(str, path)))
