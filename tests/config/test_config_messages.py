@@ -83,7 +83,6 @@ def test_says_exactly(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere.yaml", "there is no recipe nowhere.yaml."),
         ("rcipe.yaml", "there is no recipe rcipe.yaml. Did you mean 'recipe.yaml'?"),
         ("demo.yml", "there is no recipe demo.yml. Did you mean 'demo'? Built-in recipes: {}."),
         ("dem", "there is no recipe dem. Did you mean 'demo'? Built-in recipes: {}."),
