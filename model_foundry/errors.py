@@ -74,3 +74,8 @@ class Preempted(ModelFoundryError):
 
     exit_status = 75
     reason = "preempted"
+
+    def __init__(self, message: str, *, reason: str | None = None, asked_by: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.asked_by = asked_by
+        """A signal, ``control/stop``, ``max_time``, ...; after a signal a launcher's restart goes on."""

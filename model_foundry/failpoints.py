@@ -3,7 +3,8 @@
 ``MODEL_FOUNDRY_FAILPOINT="update.13=kill"`` kills the process when it reaches update 13;
 ``publish.rename=errno:28`` makes that step raise ENOSPC; ``save.state=signal:SIGTERM`` and
 ``update.3=sleep:60`` do what they say; ``nonfinite.loss.7=on`` is for whoever asks ``is_active``; ``@1``
-behind a name limits it to one rank. Unset, as always outside tests, nothing happens.
+behind a name limits it to one rank. Processes that a launcher starts again do not fail again. Unset, as
+always outside tests, nothing happens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _VARIABLE = "MODEL_FOUNDRY_FAILPOINT"
 def _parse(text: str) -> dict[str, str]:
     pairs = dict(item.split("=", 1) for item in text.split(",") if item)
     rank = os.environ.get("RANK", "0")
-    active = {}
+    active: dict[str, str] = {}
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return active
     for name, action in pairs.items():
         place, _, only = name.partition("@")
         if not only or only == rank:

@@ -38,6 +38,11 @@ def boot_id() -> str:
         return "unknown"
 
 
+def launch_identity() -> str:
+    """Return what is the same for all processes that one launcher starts, and again after a failure."""
+    return os.environ.get("MODEL_FOUNDRY_LAUNCH") or f"{boot_id()}:{os.getppid()}"
+
+
 class RunDirectory:
     """The folder of one run: ``runs/<name>/``."""
 

@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from model_foundry.errors import ModelFoundryError
+from model_foundry.errors import ModelFoundryError, RecipeError
+from model_foundry.run_directory import RunDirectory
 
 _EPILOG = """\
 examples:
   python -m model_foundry.train recipes/demo.yaml
   python -m model_foundry.train my.yaml optimizer.learning_rate=3e-4 training.duration="50 updates"
   python -m model_foundry.train my.yaml --resume-from latest
+  python -m model_foundry.train my.yaml --placement cpu_2_processes
 
 exit status: 0 finished, 2 recipe or usage, 3 data, 4 diverged, 75 stopped and resumable, 1 anything else.
 Launchers turn all but 0 into 1; the run's status.json has the exact outcome.
@@ -33,6 +35,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program,
+        allow_abbrev=False,
         description="Train the language model that a recipe describes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,6 +54,21 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="resume although this key of the recipe changed since the checkpoint",
+    )
+    parser.add_argument(
+        "--placement",
+        metavar="NAME|FILE",
+        help="run accelerate launch with this file of accelerate_configs/, or your own: where it runs",
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="with --placement: processes in place of the file's"
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --placement: after a failure start again, up to N times, from the newest checkpoint",
     )
     parser.add_argument(
         "--expect-manifest",
@@ -78,6 +96,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
     options = build_parser(program).parse_intermixed_args(arguments)
     status = 0
     try:
+        if options.placement is None and (options.processes is not None or options.max_restarts):
+            raise RecipeError(
+                "--processes and --max-restarts are for --placement NAME, which starts several processes. "
+                "Name a placement such as cpu_2_processes or ddp."
+            )
         from model_foundry.config.load import load_recipe_with_sources
 
         recipe = load_recipe_with_sources(
@@ -86,12 +109,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
             allow_custom_code=options.allow_custom_code,
             smoke=options.smoke,
         )
+        from model_foundry.trainer import Trainer
         from model_foundry.training.stopping import die_with_parent
 
         die_with_parent()
-        from model_foundry.trainer import Trainer
-
-        Trainer(
+        trainer = Trainer(
             recipe.config,
             run_dir=options.run_dir,
             resume_from=options.resume_from,
@@ -100,7 +122,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
             expect_manifest=options.expect_manifest,
             look_in=options.look_in,
             stop_at=options.stop_at,
-        ).train()
+        )
+        if options.placement is not None:
+            status = _launch(options, trainer.run, sys.argv[1:] if arguments is None else arguments)
+        else:
+            trainer.train()
     except ModelFoundryError as error:
         _tell(error)
         status = error.exit_status
@@ -115,6 +141,39 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
     sys.exit(status)
 
 
+def _launch(options: argparse.Namespace, run: RunDirectory, arguments: Sequence[str]) -> int:
+    """Start ``accelerate launch`` with the placement, and this program under it with the other arguments."""
+    from model_foundry.launching.command import (
+        launch,
+        launch_command,
+        launch_environment,
+        require_no_launcher,
+    )
+    from model_foundry.launching.placements import find_placement
+
+    require_no_launcher()
+    placement = find_placement(options.placement)
+    command = launch_command(
+        placement,
+        _without(arguments, ("--placement", "--processes", "--max-restarts")),
+        processes=options.processes,
+        max_restarts=options.max_restarts,
+    )
+    return launch(command, launch_environment(placement, options.processes), run)
+
+
+def _without(arguments: Sequence[str], options: tuple[str, ...]) -> list[str]:
+    """Return the arguments without those options and their values."""
+    left: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in options:
+            next(rest)
+        elif not argument.startswith(tuple(f"{option}=" for option in options)):
+            left.append(argument)
+    return left
+
+
 def is_tracker_left_behind() -> bool:
     """Whether a tracker did not finish in its time; asked without loading anything."""
     following = sys.modules.get("model_foundry.training.following")
@@ -123,6 +182,10 @@ def is_tracker_left_behind() -> bool:
 
 def _tell(error: ModelFoundryError) -> None:
     _tell_torchrun(error)
+    if "MODEL_FOUNDRY_OUTCOME" in os.environ:
+        from model_foundry.launching.command import keep_outcome
+
+        keep_outcome(error.exit_status, str(error))
     if int(os.environ.get("RANK", "0")) == 0 or error.exit_status == 1:
         print(f"error: {error}", file=sys.stderr, flush=True)
 

@@ -22,8 +22,9 @@ from model_foundry.errors import (
     Preempted,
     RunDirectoryError,
 )
+from model_foundry.launching.restarts import require_restartable, was_restarted
 from model_foundry.logs import start_logging, stop_logging
-from model_foundry.run_directory import RunDirectory
+from model_foundry.run_directory import RunDirectory, launch_identity
 from model_foundry.running.outcome import as_known
 from model_foundry.running.reporting import keep_report
 
@@ -57,8 +58,7 @@ class Trainer:
     Args:
         config: The checked recipe.
         base_dir: Where relative paths of the recipe are looked for first, and where ``runs/`` lies; the
-        working
-            folder where not given.
+            working folder where not given.
         run_dir: The run's folder; ``base_dir/runs/<name>`` where not given.
         resume_from: ``latest``, a run folder, a checkpoint folder, or the address of a mirror's copies; None
             starts a new run.
@@ -95,6 +95,9 @@ class Trainer:
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
         self.run = RunDirectory(self.resume.run if self.resume else default)
+        if was_restarted():
+            require_restartable(self.run)
+            self.resume = Resume(self.run.path)
         self.accepted: tuple[str, ...] = ()
         """Changes of the trajectory since the checkpoint, once they are known."""
 
@@ -214,8 +217,8 @@ class Trainer:
         overrides = self.recipe.overrides if self.recipe else ()
         self.run.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
         known = self.run.status().get("run_id") or (checkpoint and checkpoint.manifest["run_id"])
-        facts = {"run_id": known or self.run.run_id(), **self.run.identity()}
-        self.run.set_status("running", exit_code=None, reason=None, message=None, **facts)
+        facts = {"run_id": known or self.run.run_id(), **self.run.identity(), "launch": launch_identity()}
+        self.run.set_status("running", exit_code=None, reason=None, message=None, asked_by=None, **facts)
         if self.resume is None:
             self.run.event("start")
         else:
@@ -225,6 +228,7 @@ class Trainer:
         """Write down what ends the run; the main process alone does."""
         state = {Preempted: "preempted", DivergedError: "diverged"}.get(type(error), "failed")
         facts = {"exit_code": error.exit_status, "reason": error.reason, "message": str(error)}
+        facts["asked_by"] = getattr(error, "asked_by", None)
         try:
             if self.run.status().get("state") == "finished":  # it stays so: only a resume was refused
                 self.run.event("refused", **facts)
@@ -243,7 +247,8 @@ class Trainer:
             known = as_known(error, self.config, self.run.path)
             if is_main:
                 self.tell(known)
-            log.error("%s", known, exc_info=error, extra={"file_only": True})
+            if log.hasHandlers():  # before the process group stands only rank 0 has a log
+                log.error("%s", known, exc_info=error, extra={"file_only": True})
             if known is error:
                 raise
             raise known from error

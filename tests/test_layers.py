@@ -26,6 +26,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.parent_death": 0,
     "model_foundry.run_directory": 0,
     "model_foundry.logs": 0,
+    "model_foundry.launching": 4,
     "model_foundry.registration": 0,
     "model_foundry.config": 2,
     "model_foundry.corpus": 3,

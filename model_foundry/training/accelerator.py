@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from model_foundry.errors import RecipeError
+from model_foundry.training.launched import require_as_launched
 
 _MARGIN_SECONDS = 30.0  # the watchdog's message is the better one, so it comes first
 _PRECISIONS: dict[str, Literal["no", "bf16"]] = {"fp32": "no", "bf16": "bf16"}
@@ -51,13 +52,7 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds + _MARGIN_SECONDS))
         ],
     )
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if expected != accelerator.num_processes:
-        raise RecipeError(
-            f"the launcher started {expected} processes, and Accelerate joined "
-            f"{accelerator.num_processes}. On CPUs set ACCELERATE_USE_CPU=true, or start with torchrun "
-            "--nproc-per-node."
-        )
+    require_as_launched(accelerator)
     if accelerator.gradient_accumulation_steps != 1:
         raise RecipeError(
             f"the launcher sets gradient_accumulation_steps to {accelerator.gradient_accumulation_steps}, "

@@ -144,7 +144,7 @@ class StopRequest:
         for path in (self._control / "stop", self._note(self._rank)):
             with suppress(OSError):  # a control folder that cannot be written shall not hide the outcome
                 path.unlink(missing_ok=True)
-        return Preempted(f"stopped by {reason} {outcome}")
+        return Preempted(f"stopped by {reason} {outcome}", asked_by=reason)
 
     def _note(self, rank: int) -> Path:
         return self._control / f"rank{rank}.stop"
