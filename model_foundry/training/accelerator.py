@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from model_foundry.errors import RecipeError
-from model_foundry.training.launched import require_as_launched
+from model_foundry.training.launched import meet_after_restart, require_as_launched
 
 _MARGIN_SECONDS = 30.0  # the watchdog's message is the better one, so it comes first
 _PRECISIONS: dict[str, Literal["no", "bf16"]] = {"fp32": "no", "bf16": "bf16"}
@@ -44,13 +44,13 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
     on_cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
     if on_cpu:
         keep_large_blocks()
+    timeout = timedelta(seconds=timeout_seconds + _MARGIN_SECONDS)
+    meet_after_restart(timeout)
     accelerator = Accelerator(
         mixed_precision=wanted,
         gradient_accumulation_steps=1,
         cpu=on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"),
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds + _MARGIN_SECONDS))
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
     require_as_launched(accelerator)
     if accelerator.gradient_accumulation_steps != 1:

@@ -161,7 +161,7 @@ def test_what_would_run_otherwise_than_asked_is_refused(lab, case):
 
 
 def test_a_request_to_stop_is_not_undone_by_a_restart(lab):
-    done = run(lab, *TRAIN, "--run-dir=run", TWO, "--max-restarts=1", "training.max_time=1 second")
+    done = run(lab, *TRAIN, "--run-dir=run", TWO, "--max-restarts=1", "training.max_time=1s")
 
     assert done.returncode == 75, done.stderr
     assert lab.status("run")["state"] == "preempted"
