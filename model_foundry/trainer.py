@@ -63,8 +63,7 @@ class Trainer:
         resume_from: ``latest``, a run folder, a checkpoint folder, or the address of a mirror's copies; None
             starts a new run.
         recipe: The recipe as it was given, to be stored in the run.
-        accept_changes: Keys of the recipe that may differ from the checkpoint's although that changes the
-        trajectory.
+        accept_changes: Keys of the recipe that may differ from the checkpoint's, whatever that changes.
         expect_manifest: Digest that the manifest of the checkpoint to resume from must have, if any.
         look_in: Folders in which relative paths of the recipe are looked for before all others.
         stop_at: Save and end after this update, on the curves of the whole run; for replays.

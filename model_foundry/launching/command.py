@@ -72,7 +72,14 @@ def launch_command(
         )
     if max_restarts and not several:
         raise RecipeError("--max-restarts: only a launcher of several processes starts them again.")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(placement.path)]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--quiet",
+        "--config_file",
+        str(placement.path),
+    ]
     if processes is not None:
         command += ["--num_processes", str(processes)]
     if max_restarts:

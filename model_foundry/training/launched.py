@@ -60,12 +60,14 @@ def meet_after_restart(timeout: timedelta) -> None:
         return
     import torch
     import torch.distributed as dist
+    from torch._C._distributed_c10d import TCPStore
+    from torch.distributed.distributed_c10d import PrefixStore
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, processes, is_master=False, timeout=timeout)
+    store = TCPStore(address, port, processes, is_master=False, timeout=timeout)
     dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
-        store=dist.PrefixStore(f"attempt-{attempt}", store),
+        store=PrefixStore(f"attempt-{attempt}", store),
         rank=int(os.environ["RANK"]),
         world_size=processes,
         timeout=timeout,
