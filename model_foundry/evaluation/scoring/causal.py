@@ -13,7 +13,7 @@ from model_foundry.evaluation.scoring import Scored
 if TYPE_CHECKING:
     import torch
 
-    from model_foundry.evaluation.scoring._tries import Trie
+    from model_foundry.evaluation.scoring._tries import Forest
 
 Float64 = npt.NDArray[np.float64]
 
@@ -91,8 +91,8 @@ class CausalScorer:
         require_positions(inputs, self._positions, "the context before the first one included")
         asked = None if mass_of_V is None else torch.from_numpy(np.flatnonzero(mass_of_V))
         results: dict[tuple[int, ...], Scored] = {row: _nothing(row, before, asked) for row in rows}
-        if (trees := self._trees(inputs)) is not None:
-            results |= self._score_trees(trees, rows, before, asked)
+        if (forest := self._forest(inputs)) is not None:
+            results |= self._score_forest(forest, rows, before, asked)
             return [results[tuple([*before, *sequence])] for sequence in sequences]
         lengths = [len(row) for row in inputs]
         for numbers in batches_by_length(lengths, self._run.rows_at_once, self._tokens_per_batch):
@@ -100,41 +100,39 @@ class CausalScorer:
             results.update(zip(chosen, self._score_batch(chosen, num_unseen, before, asked), strict=True))
         return [results[tuple([*before, *sequence])] for sequence in sequences]
 
-    def _trees(self, inputs: list[tuple[int, ...]]) -> list[Trie] | None:
-        """Return the inputs as trees, widest first; None where these save little, or would change scores."""
-        from model_foundry.evaluation.scoring._tries import tries_of
+    def _forest(self, inputs: list[tuple[int, ...]]) -> Forest | None:
+        """Return the inputs as trees; None where these save little, or would change scores."""
+        from model_foundry.evaluation.scoring._tries import forest_of
 
         if not self._takes_trees:
             return None
-        tries = tries_of(inputs)
-        if sum(len(trie.ids) for trie in tries) >= _WORTH_A_TREE * sum(map(len, inputs)):
+        forest = forest_of(inputs)
+        if forest.widths_R.sum() >= _WORTH_A_TREE * sum(map(len, inputs)):
             return None
-        if not self._are_as_alone(tries, inputs):
-            return None
-        return sorted(tries, key=lambda trie: -len(trie.ids))
+        return forest if self._are_as_alone(forest, inputs) else None
 
-    def _score_trees(
+    def _score_forest(
         self,
-        tries: list[Trie],
+        forest: Forest,
         rows: list[tuple[int, ...]],
         before: list[int],
         asked: torch.Tensor | None,
     ) -> dict[tuple[int, ...], Scored]:
         results = {}
         unscored = np.full(1 - len(before), np.nan)
+        order = forest.by_width()
         begin = 0
-        while begin < len(tries):
-            count = self._run.rows_at_once(len(tries[begin].ids), self._tokens_per_batch)
-            for number, (scores, masses) in self._run_trees(
-                tries[begin : begin + count], rows, asked
-            ).items():
+        while begin < len(order):
+            count = self._run.rows_at_once(int(forest.widths_R[order[begin]]), self._tokens_per_batch)
+            found = self._run_trees(forest, order[begin : begin + count], rows, asked)
+            for number, (scores, masses) in found.items():
                 log_p = np.concatenate([unscored, scores[: len(rows[number]) - 1]])
                 log_masses = None if masses is None else np.concatenate([unscored, masses])
                 results[rows[number]] = Scored(log_p, log_masses)
             begin += count
         return results
 
-    def _are_as_alone(self, tries: list[Trie], chosen: list[tuple[int, ...]]) -> bool:
+    def _are_as_alone(self, forest: Forest, chosen: list[tuple[int, ...]]) -> bool:
         """Whether sequences have the scores in their tree that they have alone; tried for each new length.
 
         Tried are the longest one and, in its row, the first and the last: a model that goes by the order in
@@ -144,16 +142,15 @@ class CausalScorer:
         if longest <= self._tried_length:
             return True
         number = next(number for number, row in enumerate(chosen) if len(row) == longest)
-        trie = next(trie for trie in tries if number in trie.sequences)
+        tree, there = forest.row_with(number)
         # The last token of each stands for its target, too: only the comparison counts here.
         rows = [(*row, *row[-1:]) for row in chosen]
         try:
-            found = self._run_trees([trie], rows, None)
+            found = self._run_trees(forest, np.array([tree]), rows, None)
         except (TypeError, ValueError, RuntimeError):  # a model that takes no such mask or positions
             self._takes_trees = False
             return False
-        tried = {number, trie.sequences[0], trie.sequences[-1]}
-        numbers = sorted(tried, key=lambda number: -len(rows[number]))
+        numbers = sorted({number, there[0], there[-1]}, key=lambda number: -len(rows[number]))
         alone = self._score_batch([rows[number] for number in numbers], 1, [0], None)
         self._tried_length = longest
         self._takes_trees = all(
@@ -163,32 +160,37 @@ class CausalScorer:
         return self._takes_trees
 
     def _run_trees(
-        self, tries: list[Trie], rows: list[tuple[int, ...]], asked: torch.Tensor | None
+        self,
+        forest: Forest,
+        rows_B: npt.NDArray[np.int64],
+        rows: list[tuple[int, ...]],
+        asked: torch.Tensor | None,
     ) -> dict[int, tuple[Float64, Float64 | None]]:
-        """Return for each row ln p of the token after each of its nodes, and of the asked set there."""
+        """Return for each sequence ln p of the token after each of its nodes, and of the asked set there."""
         import torch
 
-        from model_foundry.evaluation.scoring._tries import arrays_of
-
-        ids_BT, positions_BT, sees = arrays_of(tries)
-        width = ids_BT.shape[1]
-        edges: dict[tuple[int, int], int] = {}  # a place and the token after it, each once
-        wanted: list[tuple[int, list[int]]] = []
-        for index, trie in enumerate(tries):
-            for number, path in zip(trie.sequences, trie.paths, strict=True):
-                steps = zip(path, (*rows[number][1:], 0), strict=False)  # any token after the last one
-                keys = [(index * width + node, token) for node, token in steps]
-                wanted.append((number, [edges.setdefault(key, len(edges)) for key in keys]))
+        leaves = forest.leaves(rows_B)
+        targets = np.zeros(len(leaves.places), dtype=np.int64)  # any token after the last one
+        ends = np.cumsum(leaves.lengths)
+        begins = ends - leaves.lengths
+        for number, begin, length in zip(leaves.numbers, begins.tolist(), leaves.lengths, strict=True):
+            row = rows[number]
+            targets[begin : begin + len(row) - 1] = row[1:]
+        # A place and the token after it, each once.
+        size = int(targets.max(initial=0)) + 1
+        edges_N, edge_of = np.unique(leaves.places * size + targets, return_inverse=True)
         arguments = {
-            "input_ids": torch.from_numpy(ids_BT),
-            "position_ids": torch.from_numpy(positions_BT),
-            "attention_mask": torch.from_numpy(sees),
+            "input_ids": torch.from_numpy(leaves.ids_BT),
+            "position_ids": torch.from_numpy(leaves.positions_BT),
+            "attention_mask": torch.from_numpy(leaves.sees_BTT),
         }
-        places_N, targets_N = torch.tensor(list(edges)).T
+        places_N, targets_N = (torch.from_numpy(part) for part in np.divmod(edges_N, size))
         scores_N, masses_N = self._run(arguments, places_N, targets_N, asked)
+        scores = scores_N[edge_of]
+        masses = None if masses_N is None else masses_N[edge_of]
         return {
-            number: (scores_N[found], None if masses_N is None else masses_N[found])
-            for number, found in wanted
+            number: (scores[begin:end], None if masses is None else masses[begin:end])
+            for number, begin, end in zip(leaves.numbers, begins.tolist(), ends.tolist(), strict=True)
         }
 
     def _score_batch(

@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from model_foundry.errors import DataError
 from model_foundry.evaluation.scoring._log_probabilities import _log_mass
-from model_foundry.evaluation.scoring._tries import arrays_of, tries_of
+from model_foundry.evaluation.scoring._tries import forest_of
 from model_foundry.evaluation.scoring.causal import CausalScorer
 
 CPU = torch.device("cpu")
@@ -222,17 +222,31 @@ def test_what_sequences_begin_with_alike_is_computed_once_where_a_model_allows_i
 
 
 def test_a_row_is_a_tree_whose_nodes_see_their_ancestors():
-    [trie] = tries_of([[1, 2, 3], [1, 2], [1, 4]])
+    leaves = forest_of([(1, 2, 3), (), (1, 2), (1, 4)]).leaves(np.array([0]))
 
-    ids, positions, sees = arrays_of([trie])
-
-    assert ids.tolist() == [[1, 2, 3, 4]]
-    assert positions.tolist() == [[0, 1, 2, 1]]
-    assert sees[0, 0].astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
-    assert [trie.paths[trie.sequences.index(n)] for n in range(3)] == [[0, 1, 2], [0, 1], [0, 3]]
+    assert leaves.ids_BT.tolist() == [[1, 2, 3, 4]]
+    assert leaves.positions_BT.tolist() == [[0, 1, 2, 1]]
+    sees = leaves.sees_BTT[0, 0].astype(int).tolist()
+    assert sees == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    paths = dict(zip(leaves.numbers, np.split(leaves.places, np.cumsum(leaves.lengths)), strict=False))
+    assert {number: path.tolist() for number, path in paths.items()} == {0: [0, 1, 2], 2: [0, 1], 3: [0, 3]}
 
 
 def test_rows_hold_up_to_96_nodes():
-    tries = tries_of([[1, number] for number in range(100)])
+    forest = forest_of([(1, number) for number in range(100)])
 
-    assert [len(trie.ids) for trie in tries] == [96, 6]
+    assert forest.widths_R.tolist() == [96, 6]
+
+
+def test_rows_of_a_forest_stand_beside_each_other_in_a_batch():
+    sequences = [(1, number, 7) for number in range(60)]
+    forest = forest_of(sequences)
+
+    leaves = forest.leaves(forest.by_width())
+
+    width = leaves.ids_BT.shape[1]
+    assert leaves.ids_BT.shape == (2, 95)
+    for number, path in zip(leaves.numbers, leaves.places.reshape(-1, 3).tolist(), strict=True):
+        row, nodes = path[0] // width, [place % width for place in path]
+        assert tuple(leaves.ids_BT[row][nodes].tolist()) == sequences[number]
+        assert np.flatnonzero(leaves.sees_BTT[row, 0, nodes[-1]]).tolist() == sorted(nodes)
