@@ -64,14 +64,16 @@ class Ours:
         from model_foundry.evaluation import Subject
         from model_foundry.evaluation.minimal_pairs import MinimalPairs
         from model_foundry.evaluation.surprisal import Surprisal
-        from model_foundry.model.loading import load_model
+        from model_foundry.running.evaluating import load_for_evaluation
 
         (folder / "pairs.jsonl").write_text(
             "".join(json.dumps({"good": good, "bad": bad}) + "\n" for good, bad in items)
         )
         (folder / "texts.txt").write_text("".join(f"{text}\n" for pair in items for text in pair))
         encoder = TextEncoder(model)
-        self.subject = Subject(load_model(model), torch.device("cpu"), encoder, {}, context=256)
+        device = torch.device("cpu")
+        loaded, _ = load_for_evaluation(device)(model)
+        self.subject = Subject(loaded, device, encoder, {}, context=256)
         self.folder = folder
         self.settings = {
             "lm_eval": MinimalPairs(path="pairs.jsonl"),

@@ -143,11 +143,14 @@ class TextEncoder:
         """
         table = self.bytes_per_token
         spans = []
-        for text in texts:
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
             ids = np.array(encoding.ids, dtype=np.int64)
-            if table is not None and int(table[ids].sum()) == len(text.encode()):
-                ends = np.cumsum(table[ids], dtype=np.int64)
+            ends = np.cumsum(table[ids], dtype=np.int64) if table is not None else ids[:0]
+            num_bytes = int(ends[-1]) if len(ends) else 0
+            if table is not None and text.isascii() and num_bytes == len(text):
+                spans.append((ids, ends - table[ids], ends))
+            elif table is not None and num_bytes == len(text.encode()):
                 holders = character_of_bytes(text)  # and of the byte after the last
                 spans.append((ids, holders[ends - table[ids]], holders[np.maximum(ends - 1, 0)] + 1))
             else:

@@ -87,14 +87,14 @@ class PairSuite(Suite):
             words=None if words is None else [numbers.tolist() for numbers in words],
         )
         by_text = {text: one.log_probabilities_T for text, one in zip(needed, scored, strict=True)}
+        unknown_id = subject.encoder.unk_id
         rows: Table = {name: [] for name in ("item", "where", "paradigm", *self._levels, *_MEASURED)}
         for item, why in zip(items, reasons, strict=True):
-            unknown = sum(int((encoded[text.text][0] == subject.encoder.unk_id).sum()) for text in item.texts)
             values = {
                 "item": item.id,
                 "where": item.where,
                 "paradigm": item.paradigm,
-                "unknown_tokens": unknown,
+                "unknown_tokens": 0 if unknown_id is None else _count(unknown_id, item, encoded),
             }
             values |= {level: item.groups.get(level) for level in self._levels}
             values |= {"skipped": why} if why else self._decide(item, encoded, by_text)
@@ -179,12 +179,15 @@ class PairSuite(Suite):
         ends: npt.NDArray[np.int64],
         log_p_T: npt.NDArray[np.float64],
     ) -> _Stretch:
-        """Sum over the tokens that end within ``span``; those that nothing stands before are left out."""
-        begins = (ends > span[0]) | (span[0] == 0)  # some tokenizers begin with a token for nothing
-        mine = np.flatnonzero(begins & (ends <= span[1]) & ~np.isnan(log_p_T))
+        """Sum over the tokens that end within ``span``; the first is left out where nothing is before it."""
+        # Some tokenizers begin with a token for nothing, which counts with the whole.
+        begin = int(ends.searchsorted(span[0], "right")) if span[0] else 0
+        stop = int(ends.searchsorted(span[1], "right"))
+        begin += begin < stop and math.isnan(log_p_T[begin])
+        mine = slice(begin, stop)
         # Exact sums: texts of the same tokens in another order are equal where the model says so.
-        total = math.fsum(log_p_T[mine]) if np.isfinite(log_p_T[mine]).all() else -math.inf
-        count = len(mine)
+        total = math.fsum(log_p_T[mine].tolist())
+        count = max(0, stop - begin)
         score = total
         if self._normalise == "mean":
             score = total / max(1, count)
@@ -209,6 +212,12 @@ def _reason_to_skip(
     if most is not None and any(len(encoded[text.text][0]) > most for text in item.texts):
         return "longer than the model's positions"
     return None
+
+
+def _count(
+    unknown_id: int, item: Item, encoded: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+) -> int:
+    return sum(int((encoded[text.text][0] == unknown_id).sum()) for text in item.texts)
 
 
 def _counted(text: Text) -> bool:

@@ -14,7 +14,7 @@ of a text has no space before it to take the second term for; a word before a li
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,18 +48,24 @@ class Measured:
     regions: Units
     num_windows: int
 
-    def sums(self, units: Units) -> Iterator[tuple[int, float, float]]:
-        """Yield for each part its number of tokens, and its bits without and with the correction.
+    def sums(self, units: Units) -> tuple[Int64, Float64, Float64]:
+        """Return for each part its number of tokens, and its bits without and with the correction.
 
         NaN where a part has no token of its own, or one without context.
         """
-        for unit in range(len(units.starts_U)):
-            mine = units.of_token_T == unit
-            plain = float(self.bits_T[mine].sum()) if mine.any() else math.nan
-            corrected = math.nan
-            if self.corrections_T is not None and mine.any():
-                corrected = plain + float(self.corrections_T[mine].sum())
-            yield int(mine.sum()), plain, corrected
+        owned = units.of_token_T != NOWHERE
+        owners = units.of_token_T[owned]
+        size = len(units.starts_U)
+
+        def sums_of(values_T: Float64) -> Float64:
+            return np.bincount(owners, values_T[owned], size)
+
+        tokens_U = np.bincount(owners, minlength=size)
+        plain_U = np.where(tokens_U > 0, sums_of(self.bits_T), math.nan)
+        corrected_U = np.full(size, math.nan)
+        if self.corrections_T is not None:
+            corrected_U = plain_U + sums_of(self.corrections_T)
+        return tokens_U, plain_U, corrected_U
 
 
 def measure(
@@ -95,13 +101,9 @@ def measure(
         for stimulus, (ids, _, _) in zip(stimuli, encoded, strict=True)
     ]
     mass_of_V = encoder.begins_with_space if has_correction else None
-    scores = _scores(scorer, encoder, stimuli, encoded, windows, first, mass_of_V)
-    return [
-        _measured(stimulus, ids, starts, stops, scored, encoder, len(of_text))
-        for stimulus, (ids, starts, stops), scored, of_text in zip(
-            stimuli, encoded, scores, windows, strict=True
-        )
-    ]
+    words = None if is_causal else encoder.word_numbers([stimulus.text for stimulus in stimuli])
+    scores = _scores(scorer, encoded, windows, first, mass_of_V, words)
+    return _measured(stimuli, encoded, scores, encoder.begins_with_space, [len(one) for one in windows])
 
 
 def _windows(length: int, most: int | None, stride: int | None) -> list[tuple[int, int, int]]:
@@ -129,20 +131,18 @@ def _whole(length: int, most: int | None, stimulus: Stimulus) -> list[tuple[int,
 
 def _scores(
     scorer: Scorer,
-    encoder: TextEncoder,
-    stimuli: Sequence[Stimulus],
     encoded: list[tuple[Int64, Int64, Int64]],
     windows: list[list[tuple[int, int, int]]],
     first: int | None,
     mass_of_V: npt.NDArray[np.bool_] | None,
+    words: list[Int64] | None,
 ) -> list[Scored]:
     """Score all windows in two calls: those that begin a text, and those that do not."""
-    words = encoder.word_numbers([stimulus.text for stimulus in stimuli])
     beginnings = scorer.score(
         [ids[: of_text[0][2]].tolist() for (ids, _, _), of_text in zip(encoded, windows, strict=True)],
         first=first,
         mass_of_V=mass_of_V,
-        words=[numbers[: of_text[0][2]].tolist() for numbers, of_text in zip(words, windows, strict=True)],
+        words=None if words is None else [numbers.tolist() for numbers in words],  # windows are for causal
     )
     later = [
         (text, begin, known, end) for text, of_text in enumerate(windows) for begin, known, end in of_text[1:]
@@ -165,34 +165,73 @@ def _continued(scored: Scored, piece: Scored, known: int) -> Scored:
 
 
 def _measured(
-    stimulus: Stimulus,
-    ids_T: Int64,
-    starts_T: Int64,
-    stops_T: Int64,
-    scored: Scored,
-    encoder: TextEncoder,
-    num_windows: int,
-) -> Measured:
-    words = align(stimulus.text, starts_T, stops_T, *words_of(stimulus.text))
-    bounds = np.array([(region.start, region.stop) for region in stimulus.regions], dtype=np.int64)
-    regions = align(stimulus.text, starts_T, stops_T, *bounds.reshape(-1, 2).T)
-    corrections = None
-    if scored.log_masses is not None:
-        corrections = _corrections(words.of_token_T, encoder.begins_with_space[ids_T], scored.log_masses)
-    bits_T = -scored.log_probabilities_T / math.log(2)
-    return Measured(stimulus, ids_T, starts_T, stops_T, bits_T, corrections, words, regions, num_windows)
+    stimuli: Sequence[Stimulus],
+    encoded: list[tuple[Int64, Int64, Int64]],
+    scores: list[Scored],
+    spaced_V: npt.NDArray[np.bool_],
+    num_windows: list[int],
+) -> list[Measured]:
+    """Place all tokens in words and regions at once: in the sentences as lines of one text."""
+    whole = "\n".join(stimulus.text for stimulus in stimuli)
+    lengths_S = np.array([len(stimulus.text) for stimulus in stimuli])
+    begins_S = np.cumsum(lengths_S + 1) - lengths_S - 1
+    sentence_T = np.repeat(np.arange(len(stimuli)), [len(ids) for ids, _, _ in encoded])
+    ids_T, starts_T, stops_T = (np.concatenate(of_all) for of_all in zip(*encoded, strict=True))
+    shift_T = begins_S[sentence_T]
+    tokens = (starts_T + shift_T, stops_T + shift_T)
+    regions = [
+        (begin + region.start, begin + region.stop)
+        for begin, stimulus in zip(begins_S.tolist(), stimuli, strict=True)
+        for region in stimulus.regions
+    ]
+    bounds = np.array(regions, dtype=np.int64).reshape(-1, 2)
+    limits_T = shift_T + lengths_S[sentence_T]
+    words = align(whole, *tokens, *words_of(whole), limits_T)
+    bits_T = np.concatenate([one.log_probabilities_T for one in scores]) / -math.log(2)
+    corrections_T = _corrections(words.of_token_T, spaced_V[ids_T], sentence_T, scores)
+    ends_T = np.searchsorted(sentence_T, np.arange(1, len(stimuli) + 1))
+    of_words = _by_sentence(words, begins_S, ends_T)
+    of_regions = _by_sentence(align(whole, *tokens, *bounds.T, limits_T), begins_S, ends_T)
+    results, first = [], 0
+    for sentence, end in enumerate(ends_T.tolist()):
+        mine = slice(first, end)
+        corrections = None if corrections_T is None else corrections_T[mine]
+        places = (ids_T[mine], starts_T[mine], stops_T[mine], bits_T[mine], corrections)
+        parts = (of_words[sentence], of_regions[sentence], num_windows[sentence])
+        results.append(Measured(stimuli[sentence], *places, *parts))
+        first = end
+    return results
 
 
-def _corrections(word_of_token_T: Int64, is_spaced_T: npt.NDArray[np.bool_], log_masses: Float64) -> Float64:
+def _by_sentence(units: Units, begins_S: Int64, ends_T: Int64) -> list[Units]:
+    """Return the parts of each sentence, numbered and placed within it."""
+    firsts = np.searchsorted(units.starts_U, begins_S).tolist()
+    results, token = [], 0
+    for begin, unit, after, end in zip(
+        begins_S.tolist(), firsts, [*firsts[1:], len(units.starts_U)], ends_T.tolist(), strict=True
+    ):
+        mine, of_token_T = slice(unit, after), units.of_token_T[token:end]
+        numbers_T = np.where(of_token_T == NOWHERE, NOWHERE, of_token_T - unit) if unit else of_token_T
+        starts_U, stops_U = units.starts_U[mine] - begin, units.stops_U[mine] - begin
+        results.append(Units(starts_U, stops_U, numbers_T, units.is_split_U[mine]))
+        token = end
+    return results
+
+
+def _corrections(
+    word_T: Int64, is_spaced_T: npt.NDArray[np.bool_], sentence_T: Int64, scores: list[Scored]
+) -> Float64 | None:
     """Return the bits that each token gets: its word's end is counted where the next word has a space."""
-    corrections = np.zeros(len(word_of_token_T))
-    for token, word in enumerate(word_of_token_T.tolist()):
-        if word == NOWHERE:
-            continue
-        begins = token > 0 and word_of_token_T[token - 1] != word
-        is_last = token + 1 == len(word_of_token_T)
-        if begins and is_spaced_T[token]:
-            corrections[token] += log_masses[token] / math.log(2)
-        if is_last or (word_of_token_T[token + 1] != word and is_spaced_T[token + 1]):
-            corrections[token] -= log_masses[token + 1] / math.log(2)
-    return corrections
+    masses = [one.log_masses for one in scores if one.log_masses is not None]
+    if len(masses) < len(scores):
+        return None
+    if not len(word_T):
+        return np.zeros(0)
+    before_T = np.concatenate([of_sentence[:-1] for of_sentence in masses]) / math.log(2)
+    after_T = np.concatenate([of_sentence[1:] for of_sentence in masses]) / math.log(2)
+    is_last_T = np.append(sentence_T[1:] != sentence_T[:-1], True)
+    is_other_T = np.append(word_T[1:] != word_T[:-1], True)  # than the word of the token after it
+    begins_T = np.append(False, (is_other_T & ~is_last_T)[:-1]) & is_spaced_T & (word_T != NOWHERE)
+    ends_T = is_last_T | (is_other_T & np.append(is_spaced_T[1:], False))
+    ends_T &= word_T != NOWHERE
+    return np.where(begins_T, before_T, 0.0) - np.where(ends_T, after_T, 0.0)

@@ -139,6 +139,9 @@ def load_for_evaluation(device: torch.device) -> Load:
     """Return what loads a folder in float32 onto ``device``; n-gram models are scorers of their own."""
     from model_foundry.model.loading import direction_of, load_model
     from model_foundry.model.ngram.folder import DESCRIPTION, load_ngram
+    from model_foundry.training.accelerator import keep_large_blocks
+
+    keep_large_blocks()
 
     def load(folder: Path) -> tuple[torch.nn.Module | Scorer, Direction]:
         if (folder / DESCRIPTION).is_file():

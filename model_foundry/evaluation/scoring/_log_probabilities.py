@@ -51,22 +51,27 @@ class TokenLogProbabilities:
             targets_N: The token whose probability is wanted at each place.
             mass_of_V: Ids of a set of tokens.
         """
-        with torch.no_grad():
+        with torch.inference_mode():
             arguments = {name: value.to(self.device) for name, value in arguments.items()}
             # A place with several targets has its logits computed once.
             places_M, index_N = torch.unique(places_N.to(self.device), return_inverse=True)
             targets_N = targets_N.to(self.device)
+            asked = None if mass_of_V is None else mass_of_V.to(self.device)
             scores_N = torch.empty(len(targets_N), device=self.device)
             masses = None if mass_of_V is None else torch.empty(len(targets_N), device=self.device)
             begin = 0
             for logits_MV in self._logits(arguments, places_M):
-                log_p_MV = torch.log_softmax(logits_MV.float(), dim=-1)
-                mine = ((index_N >= begin) & (index_N < begin + len(log_p_MV))).nonzero()[:, 0]
+                mine = ((index_N >= begin) & (index_N < begin + len(logits_MV))).nonzero()[:, 0]
                 rows = index_N[mine] - begin
-                scores_N[mine] = log_p_MV[rows, targets_N[mine]]
-                if masses is not None and mass_of_V is not None:
-                    masses[mine] = _log_mass(log_p_MV, mass_of_V.to(self.device))[rows]
-                begin += len(log_p_MV)
+                logits_MV = logits_MV.float()
+                if masses is None or asked is None:
+                    log_p_MV = torch.log_softmax(logits_MV, dim=-1)
+                    scores_N[mine] = log_p_MV[rows, targets_N[mine]]
+                else:
+                    log_totals_M, log_masses_M = _log_sums(logits_MV, asked)
+                    scores_N[mine] = logits_MV[rows, targets_N[mine]] - log_totals_M[rows]
+                    masses[mine] = log_masses_M[rows]
+                begin += len(logits_MV)
         return _in_numpy(scores_N), None if masses is None else _in_numpy(masses)
 
     def rows_at_once(self, length: int, tokens: int) -> int:
@@ -94,7 +99,7 @@ class TokenLogProbabilities:
 
     def _can_split(self) -> bool:
         if self._splits is None:
-            with torch.no_grad():
+            with torch.inference_mode():
                 self._splits = self._is_body_and_head()
         return self._splits
 
@@ -111,15 +116,21 @@ class TokenLogProbabilities:
         return torch.equal(head(hidden), self._model(**arguments, use_cache=False).logits)
 
 
-def _log_mass(log_p_NV: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Return ln of the joint probability of ``ids``: a quick product, and exact sums where that is 0."""
-    asked_V = torch.zeros(log_p_NV.shape[1], device=log_p_NV.device)
-    asked_V[ids] = 1
-    log_masses_N = (log_p_NV.exp() @ asked_V).log()
-    vanished_N = ~torch.isfinite(log_masses_N)
-    if vanished_N.any() and len(ids):
-        log_masses_N[vanished_N] = log_p_NV[vanished_N][:, ids].logsumexp(1)
-    return log_masses_N
+def _log_sums(logits_MV: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ln of the sum of exp(logits), and of the share of it that ``ids`` have.
+
+    One pass of exponentials and a product for both sums; exact sums where a share is too small for it.
+    """
+    of_V = torch.ones(logits_MV.shape[1], 2, device=logits_MV.device)
+    of_V[:, 1] = 0
+    of_V[ids, 1] = 1
+    most_M1 = logits_MV.max(dim=1, keepdim=True).values
+    log_sums_M2 = ((logits_MV - most_M1).exp_() @ of_V).log() + most_M1
+    log_totals_M, log_masses_M = log_sums_M2[:, 0], log_sums_M2[:, 1] - log_sums_M2[:, 0]
+    vanished_M = ~torch.isfinite(log_masses_M)
+    if vanished_M.any() and len(ids):
+        log_masses_M[vanished_M] = logits_MV[vanished_M][:, ids].logsumexp(1) - log_totals_M[vanished_M]
+    return log_totals_M, log_masses_M
 
 
 def _in_numpy(values: torch.Tensor) -> npt.NDArray[np.float64]:

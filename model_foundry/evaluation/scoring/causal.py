@@ -173,7 +173,7 @@ class CausalScorer:
         targets = np.zeros(len(leaves.places), dtype=np.int64)  # any token after the last one
         ends = np.cumsum(leaves.lengths)
         begins = ends - leaves.lengths
-        for number, begin, length in zip(leaves.numbers, begins.tolist(), leaves.lengths, strict=True):
+        for number, begin in zip(leaves.numbers, begins.tolist(), strict=True):
             row = rows[number]
             targets[begin : begin + len(row) - 1] = row[1:]
         # A place and the token after it, each once.

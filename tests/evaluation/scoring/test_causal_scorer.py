@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from model_foundry.errors import DataError
-from model_foundry.evaluation.scoring._log_probabilities import _log_mass
+from model_foundry.evaluation.scoring._log_probabilities import _log_sums
 from model_foundry.evaluation.scoring._tries import forest_of
 from model_foundry.evaluation.scoring.causal import CausalScorer
 
@@ -145,10 +145,15 @@ def test_masses_are_the_same_where_sequences_share_a_tree(gpt2):
 def test_a_mass_too_small_for_a_float_still_has_a_logarithm():
     log_p_NV = torch.tensor([[0.0, -200.0, -201.0], [-1.0, -2.0, -3.0]])
 
-    found = _log_mass(log_p_NV, torch.tensor([1, 2]))
+    totals, found = _log_sums(log_p_NV + 7, torch.tensor([1, 2]))
 
+    assert totals.tolist() == pytest.approx([7, 7 + math.log(sum(map(math.exp, [-1, -2, -3])))], abs=1e-6)
     assert found.tolist() == pytest.approx(
-        [-200 + math.log1p(math.exp(-1)), math.log(math.exp(-2) + math.exp(-3))], abs=1e-4
+        [
+            -200 + math.log1p(math.exp(-1)),
+            math.log(math.exp(-2) + math.exp(-3)) - math.log(sum(map(math.exp, [-1, -2, -3]))),
+        ],
+        abs=1e-4,
     )
 
 
