@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--size", choices=[*SIZES, "both"], default="both")
+    parser.add_argument("--peer", choices=["lm_eval", "minicons", "both"], default="both")
     options = parser.parse_args()
     import torch
 
@@ -166,7 +167,7 @@ def measure(size: dict[str, int], items: list[list[str]], options: argparse.Name
         make_model(folder / "model", all_sentences(options.blimp), size)
         (folder / "items.json").write_text(json.dumps(items))
         ours = Ours(folder / "model", items, folder)
-        for kind in ("lm_eval", "minicons"):
+        for kind in ("lm_eval", "minicons") if options.peer == "both" else [options.peer]:
             arguments = [kind, str(folder / "model"), str(folder / "items.json"), str(options.threads)]
             peer = subprocess.Popen(
                 [options.peers, "-c", PEER, *arguments],

@@ -120,14 +120,26 @@ def forest_of(sequences: Sequence[tuple[int, ...]]) -> Forest:
 def _rows(lengths: list[int], shared_S: Int64) -> tuple[Int64, Int64, Int64]:
     """Return the row of each sequence, its first node of its own, and each row's width.
 
-    The first sequence of a row shares nothing, which ``shared_S`` says afterwards.
+    A full row ends where the next one repeats least, in its second half. The first sequence of a row shares
+    nothing, which ``shared_S`` says afterwards.
     """
+    shared = shared_S.tolist()
     rows, starts, widths = [], [], []
-    for place, (length, shared) in enumerate(zip(lengths, shared_S.tolist(), strict=True)):
-        if not widths or widths[-1] + length - shared > _NODES_A_ROW:
-            widths.append(0)
-            shared = shared_S[place] = 0
-        rows.append(len(widths) - 1)
-        starts.append(widths[-1])
-        widths[-1] += length - shared
-    return (np.array(rows, np.int64), np.array(starts, np.int64), np.array(widths, np.int64))
+    first = 0
+    while first < len(lengths):
+        own, used = [0], lengths[first]
+        for place in range(first + 1, len(lengths)):
+            if used + lengths[place] - shared[place] > _NODES_A_ROW:
+                break
+            own.append(used)
+            used += lengths[place] - shared[place]
+        after = first + len(own)
+        if after < len(lengths):
+            half = first + (len(own) + 1) // 2
+            after = min(range(after, half, -1), key=shared.__getitem__, default=after)
+        rows += [len(widths)] * (after - first)
+        starts += own[: after - first]
+        widths.append(used if after == first + len(own) else own[after - first])
+        shared_S[first] = 0
+        first = after
+    return np.array(rows, np.int64), np.array(starts, np.int64), np.array(widths, np.int64)

@@ -35,7 +35,7 @@ class CausalScorer:
         model: A transformers model in evaluation mode, on ``device``.
         device: Where it is.
         tokens_per_batch: How many tokens, padding included, one forward pass takes at most; one row at least.
-            512 on a CPU where not given, whose caches hold no more, and 8,192 elsewhere.
+            1,024 on a CPU where not given, whose caches hold no more, and 8,192 elsewhere.
     """
 
     def __init__(
