@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +11,7 @@ import typer
 
 from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import RUN
+from model_foundry.cli._tables import write_csv
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -73,6 +71,10 @@ def add_to(app: typer.Typer) -> None:
             _write(curves, [row for one in acquired for row in _points(found, *one)])
 
 
+def _write(path: Path | None, rows: list[dict[str, Any]]) -> None:
+    write_csv(path, list(rows[0]), (list(row.values()) for row in rows))
+
+
 def _row(found: Curves, curve: Curve, what: Acquisition) -> dict[str, Any]:
     fit = what.fit
     return {
@@ -98,14 +100,3 @@ def _points(found: Curves, curve: Curve, what: Acquisition) -> Iterator[dict[str
     for update, value in zip(curve.updates, curve.values, strict=True):
         fitted = float(what.fit(np.array([math.log10(update)]))[0]) if what.fit and update else None
         yield {**curve.unit, "update": update, **found.points[update], "value": value, "fitted": fitted}
-
-
-def _write(path: Path | None, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") if path else nullcontext(sys.stdout) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    return "NA" if value is None or (isinstance(value, float) and math.isnan(value)) else value

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from model_foundry.cli._panels import RUN
-
-if TYPE_CHECKING:
-    from model_foundry.running.evaluating import Say
+from model_foundry.cli._progress import progress
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,7 +56,7 @@ def add_to(app: typer.Typer) -> None:
                 model, suite, checkpoints, device=device, allow_custom_code=allow_custom_code
             )
             files = EvaluationFiles(output or session.targets.folder)
-            with _progress() as say:
+            with progress() as say:
                 counts = session.run(files, say)
         tables = [files.write_table(evaluator) for evaluator in session.evaluators]
         written = [files.write_csv(table) for table in tables] if csv else []
@@ -80,25 +77,6 @@ def _quiet_libraries() -> Iterator[None]:
 
     library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
     yield
-
-
-@contextmanager
-def _progress() -> Iterator[Say]:
-    """Give what shows progress: a bar on a terminal, a line a suite elsewhere; both on standard error."""
-    if not sys.stderr.isatty():
-
-        def say(what: str, done: int, total: int) -> None:
-            if done == total:
-                print(f"evaluated {what}", file=sys.stderr, flush=True)
-
-        yield say
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
 _LEVELS = ("all", "source", "phenomenon")

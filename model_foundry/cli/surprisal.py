@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +11,12 @@ from pydantic import ValidationError
 
 from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import RUN
+from model_foundry.cli._progress import progress
+from model_foundry.cli._tables import write_csv
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
-    from model_foundry.evaluation import Evaluator
+    from model_foundry.evaluation import Evaluator, Table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,8 +52,9 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Write the surprisal of every word, token or region of a file of sentences, in bits, as CSV.
 
-        corrected_bits moves the probability of a space to the word that it ends. Of a run, the results are
-        kept in its evaluations/, too, for the command acquisition.
+        corrected_bits moves the probability of a space to the word that it ends. The results are kept in
+        evaluations/, a run's own or one here: a second call computes nothing, and the command acquisition
+        reads them.
 
         Example: model-foundry surprisal runs/demo sentences.txt --output words.csv
         Example: model-foundry surprisal runs/demo items.csv --unit region --checkpoints all --begin eos
@@ -85,27 +86,33 @@ def _evaluator(settings: dict[str, Any]) -> Evaluator:
 
 
 def _run(evaluator: Evaluator, model: Path, checkpoints: str, output: Path | None, as_json: bool) -> None:
-    from model_foundry.running.subjects import find_models
-    from model_foundry.running.surprisal_tables import item_rows, measure_models, write_items
+    from model_foundry.running.evaluation_files import EvaluationFiles
+    from model_foundry.running.evaluation_session import open_session
 
-    models = find_models(model, checkpoints)
-    keep_in = model / "evaluations" if (model / "checkpoints").is_dir() else None
-    results = measure_models(evaluator, models, keep_in=keep_in, say=_say)
-    partial = output.with_name(f".{output.name}.partial") if output else None
-    printed = io.StringIO() if as_json else sys.stdout
-    with partial.open("w", encoding="utf-8", newline="") if partial else nullcontext(printed) as file:
-        written = write_items(file, results)
-    if partial and output:
-        partial.replace(output)
+    session = open_session(model, [evaluator], checkpoints, with_untrained=False)
+    files = EvaluationFiles(session.targets.folder)
+    with progress() as say:
+        counts = session.run(files, say)
+    results = [files.measured(evaluator.label, target.point.name) for target in session.targets.chosen]
+    header = ["model", "update", "training_tokens", "training_words", *results[-1][1]]
+    if output or not as_json:
+        write_csv(output, header, (row for result in results for row in _rows(*result)))
     if as_json:
-        rows = [row for point, outcome in written for row in item_rows(point, outcome)]
+        rows = [dict(zip(header, row, strict=True)) for result in results for row in _rows(*result)]
         typer.echo(to_json({"items": rows}))
-    facts = written[-1][1].facts
+    facts = results[-1][0]["facts"]
     if lines := facts["empty_lines_left_out"]:
         _say(f"left out {len(lines)} empty sentences: lines {', '.join(map(str, lines[:20]))}")
     for key in ("items_without_value", "items_that_share_a_token", "sentences_in_windows"):
         if facts[key]:
             _say(f"{key.replace('_', ' ')}: {facts[key]}")
+    _say(f"{counts.computed} computed, {counts.cached} as before; in {files.folder}")
+
+
+def _rows(result: dict[str, Any], items: Table) -> Iterator[list[Any]]:
+    place = [result[name] for name in ("checkpoint", "update", "tokens", "words")]
+    for row in zip(*items.values(), strict=True):
+        yield [*place, *row]
 
 
 def _say(text: str) -> None:

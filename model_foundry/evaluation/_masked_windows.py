@@ -23,7 +23,7 @@ class MaskedWindows(Suite):
     def __init__(self, subject: Subject, objective: Objective) -> None:
         encoder = subject.encoder
         tokens = Tokens(encoder.vocab_size, encoder.special_ids, encoder.mask_id)
-        self.content = subject.corpus
+        self.content = subject.corpus + objective.model_dump_json()
         self._objective = objective
         self._rows: dict[str, WindowDataset] = {}
         self._batches: list[tuple[str, range]] = []

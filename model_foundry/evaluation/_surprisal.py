@@ -58,7 +58,7 @@ class Measured:
         size = len(units.starts_U)
 
         def sums_of(values_T: Float64) -> Float64:
-            return np.bincount(owners, values_T[owned], size)
+            return np.bincount(owners, values_T[owned], size).astype(np.float64, copy=False)
 
         tokens_U = np.bincount(owners, minlength=size)
         plain_U = np.where(tokens_U > 0, sums_of(self.bits_T), math.nan)
@@ -178,7 +178,7 @@ def _measured(
     sentence_T = np.repeat(np.arange(len(stimuli)), [len(ids) for ids, _, _ in encoded])
     ids_T, starts_T, stops_T = (np.concatenate(of_all) for of_all in zip(*encoded, strict=True))
     shift_T = begins_S[sentence_T]
-    tokens = (starts_T + shift_T, stops_T + shift_T)
+    firsts_T, afters_T = starts_T + shift_T, stops_T + shift_T
     regions = [
         (begin + region.start, begin + region.stop)
         for begin, stimulus in zip(begins_S.tolist(), stimuli, strict=True)
@@ -186,12 +186,14 @@ def _measured(
     ]
     bounds = np.array(regions, dtype=np.int64).reshape(-1, 2)
     limits_T = shift_T + lengths_S[sentence_T]
-    words = align(whole, *tokens, *words_of(whole), limits_T)
+    words = align(whole, firsts_T, afters_T, *words_of(whole), limits_T=limits_T)
     bits_T = np.concatenate([one.log_probabilities_T for one in scores]) / -math.log(2)
     corrections_T = _corrections(words.of_token_T, spaced_V[ids_T], sentence_T, scores)
     ends_T = np.searchsorted(sentence_T, np.arange(1, len(stimuli) + 1))
     of_words = _by_sentence(words, begins_S, ends_T)
-    of_regions = _by_sentence(align(whole, *tokens, *bounds.T, limits_T), begins_S, ends_T)
+    of_regions = _by_sentence(
+        align(whole, firsts_T, afters_T, bounds[:, 0], bounds[:, 1], limits_T), begins_S, ends_T
+    )
     results, first = [], 0
     for sentence, end in enumerate(ends_T.tolist()):
         mine = slice(first, end)

@@ -28,12 +28,17 @@ class Perplexity(Evaluator):
         them; ends of documents are in neither, since they stand for no text.
 
         Raises:
-            DataError: When nothing is held out.
+            DataError: When nothing is held out, or the model sees both sides of a token.
         """
         from model_foundry.evaluation._held_out import HeldOut
 
         if not subject.held_out:
             raise DataError(
                 "evaluation perplexity: nothing is held out. Set corpus.validation.fraction above 0."
+            )
+        if subject.direction == "bidirectional":
+            raise DataError(
+                "evaluation perplexity: the model sees both sides of a token, so it has no probability of "
+                "the next one. Use masked_loss, or perplexity:FILES for pseudo-log-likelihoods of a text."
             )
         return HeldOut(subject)

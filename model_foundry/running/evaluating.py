@@ -14,6 +14,7 @@ from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError
 from model_foundry.evaluation import Evaluator, Subject, Suite, joined
+from model_foundry.manifest import ManifestError
 from model_foundry.running.evaluation_files import (
     EvaluationFiles,
     PartFiles,
@@ -22,6 +23,7 @@ from model_foundry.running.evaluation_files import (
     settings_of,
 )
 from model_foundry.running.targets import Target
+from model_foundry.training.checkpoint_files import TRAINER_STATE, updates_of, verify_checkpoint
 
 if TYPE_CHECKING:
     from model_foundry.evaluation.scoring import Scorer
@@ -144,12 +146,21 @@ def load_for_evaluation(device: torch.device) -> Load:
     keep_large_blocks()
 
     def load(folder: Path) -> tuple[torch.nn.Module | Scorer, Direction]:
+        if updates_of(folder) is not None and (folder / TRAINER_STATE).is_file():
+            _require_whole(folder)
         if (folder / DESCRIPTION).is_file():
             return load_ngram(folder), "causal"
         model = load_model(folder, dtype=torch.float32)
         return model.to(device), direction_of(model)  # type: ignore[arg-type]
 
     return load
+
+
+def _require_whole(checkpoint: Path) -> None:
+    try:
+        verify_checkpoint(checkpoint)
+    except (ManifestError, OSError) as error:
+        raise CheckpointError(f"{checkpoint}: does not hold: {error}. Name another checkpoint.") from error
 
 
 def require_tokenizer(target: Target, encoder: TextEncoder) -> None:

@@ -100,6 +100,16 @@ class EvaluationFiles:
             return None
         return result if isinstance(result, dict) and result.get("format") == FORMAT else None
 
+    def measured(self, suite: str, name: str) -> tuple[dict[str, Any], Table]:
+        """Return the result of a checkpoint that is known to be there, and its items.
+
+        Raises:
+            DataError: When the items cannot be read.
+        """
+        result = self.read(suite, name)
+        assert result is not None, "it was measured or found just now"
+        return result, read_parquet(self.folder / suite / f"{name}.parquet")
+
     def write_table(self, evaluator: Evaluator) -> dict[str, Any]:
         """Write the tidy table of a suite from the results that were made with these settings; return it."""
         settings, suite = settings_of(evaluator), evaluator.label

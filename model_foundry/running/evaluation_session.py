@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,15 +51,29 @@ class Session:
 
 
 def open_session(
-    path: Path, suites: list[str], which: str, *, device: str = "auto", allow_custom_code: bool = False
+    path: Path,
+    suites: Sequence[str | Evaluator],
+    which: str,
+    *,
+    device: str = "auto",
+    with_untrained: bool = True,
+    allow_custom_code: bool = False,
 ) -> Session:
     """Find models, suites and the run's own text.
+
+    Args:
+        path: A run, one of its checkpoints, or a model's folder.
+        suites: By name, or themselves.
+        which: Of a run: all, last, every:N, or updates.
+        device: Where the models are.
+        with_untrained: Whether a run's untrained model is always among them.
+        allow_custom_code: Whether the run's recipe may name a module of the user's.
 
     Raises:
         ModelFoundryError: When any is missing or does not fit.
     """
     place = _device(device)
-    targets = find_targets(path, which)
+    targets = find_targets(path, which, with_untrained=with_untrained)
     load = load_for_evaluation(place)
     encoder = TextEncoder(targets.chosen[-1].path)
     for target in targets.chosen:
@@ -80,7 +95,7 @@ def open_session(
 def _of_run(
     targets: Targets,
     run: Path,
-    suites: list[str],
+    suites: Sequence[str | Evaluator],
     encoder: TextEncoder,
     device: torch.device,
     load: Load,
@@ -97,6 +112,7 @@ def _of_run(
         context=config.data.context,
         documents=config.data.documents,
         direction=config.model.direction,
+        objective=config.objective,
     )
     if any(evaluator.needs_held_out or evaluator.needs_training_text for evaluator in evaluators):
         subject = _with_text(subject, config, run, allow_custom_code=allow_custom_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -16,8 +17,8 @@ _PART: TypeAdapter[Evaluator] = TypeAdapter(PartOf[Evaluator])
 _FILES = {".yaml", ".yml", ".json"}
 
 
-def find_suites(names: list[str], config: ExperimentConfig | None) -> list[Evaluator]:
-    """Return the evaluators of all names, in order.
+def find_suites(names: Sequence[str | Evaluator], config: ExperimentConfig | None) -> list[Evaluator]:
+    """Return the evaluators of all names, in order; one that is given is taken as it is.
 
     Raises:
         RecipeError: When a name means nothing, or two are called the same.
@@ -33,7 +34,9 @@ def find_suites(names: list[str], config: ExperimentConfig | None) -> list[Evalu
     return found
 
 
-def _find(name: str, config: ExperimentConfig | None) -> list[Evaluator]:
+def _find(name: str | Evaluator, config: ExperimentConfig | None) -> list[Evaluator]:
+    if isinstance(name, Evaluator):
+        return [name]
     sections = {evaluator.label: evaluator for evaluator in (config.evaluation if config else [])}
     if name in sections:
         return [sections[name]]

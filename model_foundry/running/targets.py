@@ -56,8 +56,10 @@ class Targets:
     """Where results go by default."""
 
 
-def find_targets(path: Path, which: str) -> Targets:
-    """Return the models that ``path`` and ``--checkpoints`` name; of a run, the untrained one is among them.
+def find_targets(path: Path, which: str, *, with_untrained: bool = True) -> Targets:
+    """Return the models that ``path`` and ``--checkpoints`` name.
+
+    Of a run, the untrained one is among them where not told otherwise: beside it every table shows the rest.
 
     Raises:
         CheckpointError: When there is none.
@@ -73,14 +75,16 @@ def find_targets(path: Path, which: str) -> Targets:
         if run is None or not is_of_run:
             name = path.resolve().name
             return Targets([Target(path, Point(name))], None, Path("evaluations") / name)
-        return Targets(_with_untrained([_checkpoint(path)], run), run, run / "evaluations")
+        chosen = [_checkpoint(path)]
+        return Targets(_and_untrained(chosen, run) if with_untrained else chosen, run, run / "evaluations")
     found = [_checkpoint(one) for one in reversed(published(path / "checkpoints"))]
     if not found:
         raise CheckpointError(
             f"{path}: neither a run with checkpoints nor a folder with config.json or {DESCRIPTION}. "
             "Name one of them."
         )
-    return Targets(_with_untrained(_choose(found, which), path), path, path / "evaluations")
+    chosen = _choose(found, which)
+    return Targets(_and_untrained(chosen, path) if with_untrained else chosen, path, path / "evaluations")
 
 
 def _ngram(path: Path) -> Targets:
@@ -115,11 +119,11 @@ def _choose(found: list[Target], which: str) -> list[Target]:
             raise CheckpointError(
                 f"--checkpoints {which}: there is no checkpoint-{part}. There are: {known}."
             )
-    return [by_update[int(part)] for part in wanted]
+    return [by_update[update] for update in sorted(set(map(int, wanted)))]
 
 
-def _with_untrained(chosen: list[Target], run: Path) -> list[Target]:
-    """Put checkpoint-0 first, beside which every table shows the others."""
+def _and_untrained(chosen: list[Target], run: Path) -> list[Target]:
+    """Put checkpoint-0 first."""
     untrained = run / "checkpoints" / UNTRAINED
     if any(target.point.name == UNTRAINED for target in chosen) or not (untrained / _CONFIG).is_file():
         return chosen

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from model_foundry.cli import app
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.errors import CheckpointError, DataError, ModelFoundryError, RecipeError
 from model_foundry.running.evaluation_files import read_parquet
-from model_foundry.running.subjects import find_models, open_subject
 from tests.lab import RECIPE, Lab
 from tests.texts import write_texts
 
@@ -97,18 +97,49 @@ def test_missing_values_and_truths_are_written_as_r_writes_them():
     assert "items without value: 3" in result.stderr
 
 
-def test_models_are_found_by_what_is_asked():
-    run = Path("runs/tiny")
+@pytest.mark.parametrize(
+    ("which", "updates"),
+    [("all", [0, 1, 2, 4, 8, 16, 24]), ("every:4", [0, 8, 24]), ("8, 0,8", [0, 8]), ("last", [24])],
+)
+def test_the_table_has_the_models_that_are_asked_for_and_no_others(which: str, updates: list[int]):
+    found = rows(call("surprisal", "runs/tiny", "items.csv", "--checkpoints", which).stdout)
 
-    def updates(which: str) -> list[int | None]:
-        return [model.point.update for model in find_models(run, which)]
+    assert list(dict.fromkeys(int(row["update"]) for row in found)) == updates
 
-    assert updates("last") == [24]
-    assert updates("all") == [0, 1, 2, 4, 8, 16, 24]
-    assert updates("every:3") == [0, 4, 24]
-    assert updates("every:4") == [0, 8, 24]
-    assert updates("8, 0,8") == [0, 8]
-    assert open_subject(run / "checkpoints" / "checkpoint-8").context == 16
+
+def test_a_second_call_computes_nothing_and_writes_the_same():
+    arguments = ["surprisal", "runs/tiny", "items.csv", "--checkpoints", "0,24", "--name", "twice"]
+
+    first, again = call(*arguments), call(*arguments)
+    by_token = call(*arguments, "--unit", "token")
+
+    assert "2 computed, 0 as before" in first.stderr
+    assert "0 computed, 2 as before" in again.stderr
+    assert again.stdout == first.stdout
+    assert "2 computed, 0 as before" in by_token.stderr
+
+
+def test_pandas_reads_the_table_at_once():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    call("surprisal", "runs/tiny", "items.csv", "--begin", "none", "--output", "read.csv")
+
+    table = pandas.read_csv("read.csv", keep_default_na=False, na_values={"surprisal_bits": ["NA"]})
+
+    assert table["surprisal_bits"].dtype == float
+    assert table["surprisal_bits"].isna().sum() == 3
+    assert table["is_whole"].dtype == bool
+    assert table["word"].tolist()[3] == "NA"
+
+
+def test_a_damaged_checkpoint_is_refused():
+    shutil.copytree("runs/tiny", "runs/damaged")
+    weights = Path("runs/damaged/checkpoints/checkpoint-24/model.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+
+    with pytest.raises(CheckpointError, match=r"checkpoint-24: does not hold: .*model\.safetensors"):
+        call("surprisal", "runs/damaged", "items.csv", "--name", "damaged")
 
 
 def test_ages_of_words_come_from_the_curves_of_the_run():
@@ -164,10 +195,10 @@ def test_accuracies_of_a_level_have_curves_too(trained: Path):
         (["surprisal", "texts", "items.csv"], CheckpointError, "texts: neither a run with checkpoints nor"),
         (
             ["surprisal", "runs/tiny", "items.csv", "--checkpoints", "3"],
-            RecipeError,
-            "no checkpoint 3; it has 0",
+            CheckpointError,
+            "there is no checkpoint-3. There are: 0, 1",
         ),
-        (["surprisal", "runs/tiny", "items.csv", "--checkpoints", "new"], RecipeError, "expected last, all,"),
+        (["surprisal", "runs/tiny", "items.csv", "--checkpoints", "new"], RecipeError, "expected all, last,"),
         (["surprisal", "runs/tiny", "items.csv", "--unit", "line"], RecipeError, "--unit: Input should be"),
         (["surprisal", "runs/tiny", "none.csv"], DataError, r"there is no file none\.csv"),
         (["acquisition", "runs/tiny", "--suite", "none"], DataError, "no results over checkpoints.*inside"),

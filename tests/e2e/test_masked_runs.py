@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForMaskedLM
+from typer.testing import CliRunner
 
+from model_foundry.cli import app
 from model_foundry.config.load import load_recipe
+from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.data.loader import WindowDataset
+from model_foundry.errors import DataError
 from model_foundry.objective import IGNORED
 from model_foundry.running.building import build_model_and_plan, prepare_data
+from model_foundry.running.evaluation_files import EvaluationFiles, read_parquet
 
 MASKED = [
     "model={type: bert, layers: 2, width: 16, heads: 2, dropout: 0.1}",
@@ -80,6 +88,52 @@ def test_a_hybrid_is_measured_both_ways(lab):
     measured = {name for line in lab.metrics("run") for name in line if "/" in name}
 
     assert {"perplexity/loss", "perplexity/bits_per_byte", LOSS} < measured
+
+
+def test_a_masked_run_is_evaluated_by_the_verb_as_within_the_run(lab, monkeypatch):
+    """Masked loss and pseudo-log-likelihoods; one of these by hand, each token hidden in turn."""
+    monkeypatch.chdir(lab.folder)
+    Path("pairs.tsv").write_text("good\tbad\nba bo\tbo ba bi\nbe\tbi bo\n")
+    suites = "{type: masked_loss, every: 2 updates}, {type: minimal_pairs, path: pairs.tsv, every: 2 updates}"
+    lab.run(
+        "--run-dir=run",
+        *MASKED,
+        "training.duration=4 updates",
+        "schedule.warmup=0",
+        "checkpoints={schedule: [{type: every, interval: 2 updates}]}",
+        f"evaluation=[{suites}]",
+    )
+    inside = {name: evaluations(name) for name in ("masked_loss", "minimal_pairs")}
+    arguments = ["evaluate", "run", "--suite", "masked_loss", "--suite", "minimal_pairs", "--json"]
+
+    first, again = (CliRunner().invoke(app, arguments, catch_exceptions=False) for _ in range(2))
+
+    told = [json.loads(result.stdout) for result in (first, again)]
+    assert [(one["computed"], one["cached"]) for one in told] == [(6, 0), (0, 6)]
+    assert {name: evaluations(name) for name in inside} == inside
+    assert told[0]["tables"][1]["facts"]["method"] == "pll"
+    folder = Path("run/checkpoints/checkpoint-4")
+    encoder, model = TextEncoder(folder), AutoModelForMaskedLM.from_pretrained(folder)
+    ids = encoder.encode_batch(["ba bo"])[0].tolist()
+    before = encoder.bos_id if encoder.bos_id is not None else encoder.eos_id
+    row = torch.tensor([before, *ids, encoder.eos_id])
+    total = 0.0
+    for place, token in enumerate(ids, 1):
+        hidden = row.clone()
+        hidden[place] = encoder.mask_id
+        with torch.no_grad():
+            total += float(model(hidden[None]).logits[0, place].log_softmax(-1)[token])
+    items = read_parquet(Path("run/evaluations/minimal_pairs/checkpoint-4.parquet"))
+    assert items["good"][0] == pytest.approx(total, abs=1e-5)
+    with pytest.raises(DataError, match=r"perplexity: the model sees both sides of a token.*masked_loss"):
+        CliRunner().invoke(app, ["evaluate", "run", "--suite", "perplexity"], catch_exceptions=False)
+
+
+def evaluations(suite: str) -> dict[str, list[dict[str, object]]]:
+    """Return the measures of each checkpoint of a suite."""
+    files = EvaluationFiles(Path("run/evaluations"))
+    results = [files.read(suite, f"checkpoint-{update}") for update in (0, 2, 4)]
+    return {result["checkpoint"]: result["measures"] for result in results}
 
 
 def test_an_evaluator_of_what_is_not_trained_is_refused(lab):

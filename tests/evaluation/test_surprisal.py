@@ -327,3 +327,22 @@ def test_spaces_are_told_in_sentencepiece_vocabularies(tmp_path: Path):
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
 
     assert TextEncoder(tmp_path).begins_with_space.tolist() == [False, False, True, False, False, False]
+
+
+def test_sentences_measured_together_have_what_each_has_alone(encoder):
+    sentences = [
+        Stimulus("1", "a", "The cat saw the dog. ", (Region("np", 0, 5), Region("rest", 5, 21)), 1),
+        Stimulus("2", "a", "  A café", (), 2),
+        Stimulus("3", "b", "dogs\n sat", (Region("one", 0, 3), Region("two", 3, 9)), 3),
+        Stimulus("4", "b", "naïve 🦊.  ", (Region("empty", 0, 0), Region("all", 0, 10)), 4),
+    ]
+    scorer = Bigrams(encoder.vocab_size)
+
+    together = measure(sentences, scorer, encoder, first=encoder.eos_id, is_causal=True)
+
+    for stimulus, one in zip(sentences, together, strict=True):
+        [alone] = measure([stimulus], scorer, encoder, first=encoder.eos_id, is_causal=True)
+        for unit in ("token", "word", "region"):
+            assert table_of([one], unit) == table_of([alone], unit)
+        assert one.words.is_split_U.tolist() == alone.words.is_split_U.tolist()
+    assert together[0].regions.is_split_U.tolist() == [True, True]  # the edge is within " cat"

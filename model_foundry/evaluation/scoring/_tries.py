@@ -124,7 +124,9 @@ def _rows(lengths: list[int], shared_S: Int64) -> tuple[Int64, Int64, Int64]:
     nothing, which ``shared_S`` says afterwards.
     """
     shared = shared_S.tolist()
-    rows, starts, widths = [], [], []
+    rows: list[int] = []
+    starts: list[int] = []
+    widths: list[int] = []
     first = 0
     while first < len(lengths):
         own, used = [0], lengths[first]
