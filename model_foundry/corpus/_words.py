@@ -20,12 +20,6 @@ def character_of_bytes(text: str) -> NDArray[np.int64]:
     return np.append(np.cumsum(begins, dtype=np.int64) - 1, len(text))
 
 
-def spaces_of(text: str) -> NDArray[np.bool_]:
-    """Return which characters of a text are white space, as ``str.isspace`` says."""
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return _space_table()[np.minimum(points, _LAST_SPACE + 1)]
-
-
 def word_starts(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where the words of ``text.split()`` begin, in characters and in UTF-8 bytes."""
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)

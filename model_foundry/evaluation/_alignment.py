@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from model_foundry.corpus._words import spaces_of
-
 Int64 = npt.NDArray[np.int64]
 
 NOWHERE = -1
+
+_LAST_SPACE = 0x3000
+"""The white space character with the highest code point."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def align(
     of_token_T = np.full(len(starts_T), NOWHERE, dtype=np.int64)
     is_split_U = np.zeros(len(unit_starts_U), dtype=np.bool_)
     units = Units(unit_starts_U, unit_stops_U, of_token_T, is_split_U)
-    visible = np.flatnonzero(~spaces_of(text))
+    visible = np.flatnonzero(~_spaces(text))
     if not len(visible) or not len(unit_starts_U):
         return units
     unit_of_visible = np.searchsorted(unit_starts_U, visible, "right") - 1
@@ -72,7 +74,18 @@ def align(
 
 def words_of(text: str) -> tuple[Int64, Int64]:
     """Return where the words of ``text.split()`` begin and end, in characters."""
-    is_space = np.concatenate([[True], spaces_of(text), [True]])
+    is_space = np.concatenate([[True], _spaces(text), [True]])
     starts = np.flatnonzero(is_space[:-1] & ~is_space[1:])
     stops = np.flatnonzero(~is_space[:-1] & is_space[1:])
     return starts, stops
+
+
+def _spaces(text: str) -> npt.NDArray[np.bool_]:
+    """Return which characters are white space, as ``str.isspace`` says."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return _space_table()[np.minimum(points, _LAST_SPACE + 1)]
+
+
+@lru_cache(maxsize=1)
+def _space_table() -> npt.NDArray[np.bool_]:
+    return np.array([chr(point).isspace() for point in range(_LAST_SPACE + 2)])
