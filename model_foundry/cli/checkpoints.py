@@ -90,7 +90,10 @@ def _prune(
                 "own. Remove folders by hand."
             )
         retention = Retention(directory.checkpoints, run_id, keep or _kept_by_recipe(directory.checkpoints))
-        gone = [_removal(checkpoint) for checkpoint in retention.outdated()]
+        gone = [
+            _removal(checkpoint, keeps_weights=retention.keeps_weights(checkpoint))
+            for checkpoint in retention.outdated()
+        ]
         if not dry_run:
             retention.prune()
             retention.settle()
@@ -119,6 +122,7 @@ def _published(run: Path) -> list[Path]:
 def _row(path: Path) -> dict[str, Any]:
     from model_foundry.manifest import ManifestError
     from model_foundry.training.aliases import read_aliases
+    from model_foundry.training.best import read_best
     from model_foundry.training.checkpoint_files import verify_checkpoint
 
     names = [name for name, target in read_aliases(path.parent).items() if target == path.name]
@@ -126,7 +130,7 @@ def _row(path: Path) -> dict[str, Any]:
         checkpoint = verify_checkpoint(path)
     except (ManifestError, OSError) as error:
         return {"name": path.name, "verified": False, "problem": str(error), "aliases": names}
-    record = checkpoint.record
+    record, best = checkpoint.record, read_best(path.parent)
     return {
         "name": path.name,
         **{key: record[key] for key in ("updates", "tokens", "words")},
@@ -135,6 +139,7 @@ def _row(path: Path) -> dict[str, Any]:
         "verified": True,
         "resumable": checkpoint.is_resumable,
         "milestone": bool(checkpoint.manifest.get("milestone")),
+        "best": best is not None and best.checkpoint == path.name,
         "aliases": names,
         "manifest": checkpoint.manifest["digest"],
     }
@@ -154,12 +159,12 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if row["epoch"] is None else f"{row['epoch']:.2f}"
     counts = (f"{row['updates']:,}", f"{row['tokens']:,}", f"{row['words']:,}", epoch, _size(row["bytes"]))
     flags = tuple("yes" if row[key] else "no" for key in ("verified", "resumable", "milestone"))
-    return (*counts, *flags, " ".join(row["aliases"]))
+    names = [*(["best"] if row["best"] else []), *row["aliases"]]
+    return (*counts, *flags, " ".join(names))
 
 
-def _removal(checkpoint: Checkpoint) -> dict[str, Any]:
+def _removal(checkpoint: Checkpoint, *, keeps_weights: bool) -> dict[str, Any]:
     """Say what pruning takes from a checkpoint."""
-    keeps_weights = bool(checkpoint.manifest.get("milestone"))
     files = checkpoint.manifest["files"].items()
     size = sum(facts["size"] for name, facts in files if not keeps_weights or name.startswith("state/"))
     removed = "state" if keeps_weights else "checkpoint"

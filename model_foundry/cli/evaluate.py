@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
             ),
         ],
         checkpoints: Annotated[
-            str, typer.Option(help="Of a run: all, last, every:N, or updates such as 0,100,1000.")
+            str, typer.Option(help="Of a run: all, last, best, every:N, or updates such as 0,100,1000.")
         ] = "all",
         output: Annotated[
             Path | None, typer.Option(help="Where results go; default: the run's evaluations/.")

@@ -19,6 +19,9 @@ def add_to(app: typer.Typer) -> None:
     def generate(
         run: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoints.")],
         prompt: Annotated[str, typer.Argument(help="The beginning to continue.")],
+        checkpoint: Annotated[
+            str, typer.Option(help="Of a run: last, best, updates such as 100, or an alias.")
+        ] = "last",
         tokens: Annotated[int, typer.Option(min=1, help="Length of the continuation.")] = 100,
         temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.8,
         top_p: Annotated[float, typer.Option(help="Draw among the tokens that hold this share.")] = 0.95,
@@ -36,13 +39,14 @@ def add_to(app: typer.Typer) -> None:
         from model_foundry.corpus.encoder import TextEncoder
         from model_foundry.evaluation._generation import continue_ids
         from model_foundry.model.loading import direction_of, load_model
+        from model_foundry.running.choosing import choose_model
 
-        checkpoint = newest_checkpoint(run)
-        encoder = TextEncoder(checkpoint)
-        model = load_model(checkpoint, dtype=torch.float32)
+        folder = choose_model(run, checkpoint)
+        encoder = TextEncoder(folder)
+        model = load_model(folder, dtype=torch.float32)
         if direction_of(model) == "bidirectional":
             raise CheckpointError(
-                f"{checkpoint}: a {type(model).__name__} sees both sides of a token, and a text is continued "
+                f"{folder}: a {type(model).__name__} sees both sides of a token, and a text is continued "
                 "by what sees only what is before. Name a causal model."
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,23 +65,5 @@ def add_to(app: typer.Typer) -> None:
         )
         before = encoder.encode_batch([prompt])[0].tolist()
         text = encoder.decode_after(before, ids)
-        facts = {"model": str(checkpoint), "prompt": prompt, "continuation": text, "tokens": len(ids)}
+        facts = {"model": str(folder), "prompt": prompt, "continuation": text, "tokens": len(ids)}
         typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else prompt + text)
-
-
-def newest_checkpoint(path: Path) -> Path:
-    """Return ``path`` where it is a model's folder, else the newest checkpoint of that run.
-
-    Raises:
-        CheckpointError: When there is neither.
-    """
-    from model_foundry.training.checkpoint_files import published
-
-    if (path / "config.json").is_file():
-        return path
-    found = published(path / "checkpoints")
-    if not found:
-        raise CheckpointError(
-            f"{path}: neither a run with checkpoints nor a folder with config.json. Name one of them."
-        )
-    return found[0]

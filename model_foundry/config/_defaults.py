@@ -18,7 +18,12 @@ def default(contract: type[Part], name: str, **fields: Any) -> Callable[[], Any]
 
 
 def initialization_of_the_model(checked: dict[str, Any]) -> Initialization:
-    """Return what the preset names, else what suits the architecture; any where the model itself is wrong."""
+    """Return the weights of ``init_from``, else what the preset names, else what suits the architecture.
+
+    Where the model itself is wrong, any will do.
+    """
+    if checked.get("init_from"):
+        return default(Initialization, "pretrained", path=checked["init_from"])()  # type: ignore[no-any-return]
     model: Architecture | None = checked.get("model")
     section = model.default_initialization() if model else {"type": "gpt2"}
     initialization: Initialization = default(Initialization, section.pop("type"), **section)()

@@ -84,10 +84,12 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "data"}, _mixture),
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
+        ({"checkpoints", "evaluation"}, _best),
         ({"evaluation"}, _labels),
         ({"evaluation", "objective"}, _held_out_losses),
         ({"model", "objective"}, _direction),
         ({"scaling", "initialization", "optimizer"}, _scaling),
+        ({"init_from", "initialization"}, _init_from),
         ({"model", "samples"}, _samples),
     ]
     return [
@@ -134,10 +136,28 @@ def _direction(config: ExperimentConfig) -> Iterator[Finding]:
         )
 
 
+def _init_from(config: ExperimentConfig) -> Iterator[Finding]:
+    path, name = config.init_from, config.initialization.part_name()
+    if path is not None and (name != "pretrained" or getattr(config.initialization, "path", None) != path):
+        yield Finding(
+            ("init_from",),
+            f"found '{path}' beside initialization {name}, expected one of the two: the weights are taken or "
+            "drawn. Leave one out",
+            (("initialization",),),
+        )
+
+
 def _scaling(config: ExperimentConfig) -> Iterator[Finding]:
     if config.scaling is None:
         return
     initialization, optimizer = config.initialization.part_name(), config.optimizer.part_name()
+    if initialization == "pretrained":
+        yield Finding(
+            ("scaling",),
+            "found scaling beside weights that are taken from a folder, expected none: it settles what is "
+            "drawn. Leave it out",
+            (("initialization",),),
+        )
     if config.initialization.depends_on_width:
         yield Finding(
             ("initialization",),
@@ -262,6 +282,16 @@ def _explicit_order(config: ExperimentConfig) -> Iterator[Finding]:
     if data.order_ids == "documents" and data.documents != "pad":
         text = "found 'documents', expected documents: pad beside it: elsewhere windows hold parts of several"
         yield Finding(("data", "order_ids"), text, (("data", "documents"),))
+
+
+def _best(config: ExperimentConfig) -> Iterator[Finding]:
+    best, labels = config.checkpoints.best, [part.label for part in config.evaluation]
+    if best is not None and best.by.partition("/")[0] not in labels:
+        yield Finding(
+            ("checkpoints", "best", "by"),
+            f"found '{best.by}', expected a measure of an evaluation: {', '.join(labels) or 'there is none'}",
+            (("evaluation",),),
+        )
 
 
 def _labels(config: ExperimentConfig) -> Iterator[Finding]:

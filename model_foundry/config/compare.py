@@ -22,6 +22,7 @@ _IDENTITY = (
     "seed",
     "seeds",
     "data",
+    "init_from",
     "initialization",
     "scaling",
     "objective",

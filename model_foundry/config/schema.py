@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from model_foundry.averaging import Averaging
 from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
+from model_foundry.config.best import BestBy
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.stages import BatchWarmup, ContextStage, MixtureStage, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
@@ -172,6 +173,11 @@ class Checkpoints(Settings):
     schedule: list[PartOf[Milestone]] = Field(default_factory=list)
     """A union of rules; update 0 and the last one are always saved."""
 
+    best: BestBy | None = None
+    """Save the weights wherever this measure is the best so far: {by: perplexity/loss}, or {by:
+    blimp/accuracy, mode: max}. Without it, the best of the checkpoints that are saved anyway is named, by the
+    held-out loss."""
+
     rolling: Interval | None = None
     """Save resumable states at this interval, between milestones; only the newest are kept."""
 
@@ -242,6 +248,9 @@ class ExperimentConfig(Settings):
     tokenizer: PartOf[Tokenizer] = Field(default_factory=default(Tokenizer, "byte_bpe"))
     data: Data = Data()
     model: PartOf[Architecture]
+    init_from: Annotated[str, Field(min_length=1)] | None = None
+    """Folder whose weights the model begins with; short for initialization: {type: pretrained, path: ...}."""
+
     initialization: PartOf[Initialization] = Field(default_factory=initialization_of_the_model)
     scaling: PartOf[Scaling] | None = None
     objective: PartOf[Objective] = Field(default_factory=default(Objective, "causal_lm"))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from model_foundry.errors import CheckpointError, RecipeError, ResourceError, RunDirectoryError
+from model_foundry.errors import RecipeError, ResourceError, RunDirectoryError
 from model_foundry.export.transformers4 import config_of_4, tokenizer_config_of_4
-from model_foundry.manifest import MANIFEST_NAME, ManifestError, fsync_path
+from model_foundry.manifest import MANIFEST_NAME, fsync_path
 from model_foundry.model.ngram.folder import DESCRIPTION, load_ngram
-from model_foundry.running.choosing import choose_model
-from model_foundry.training.checkpoint_files import TRAINER_STATE, Checkpoint, verify_checkpoint
+from model_foundry.running.choosing import choose_model, verified
+from model_foundry.training.checkpoint_files import TRAINER_STATE, Checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,7 +89,7 @@ def export_model(
     """
     chosen = choices or Choices()
     source = choose_model(path, checkpoint)
-    found = _verified(source)
+    found = verified(source, "it is not exported")
     target = out if out is not None else _default(source, chosen)
     if os.path.lexists(target):
         raise RunDirectoryError(f"{target} is there already. Name another folder, or remove that one.")
@@ -106,19 +106,6 @@ def export_model(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Exported(target, source, **exported)
-
-
-def _verified(source: Path) -> Checkpoint | None:
-    """Return the checkpoint, every byte of it checked; None for a model that is none of a run."""
-    if not (source / TRAINER_STATE).is_file() and not (source / MANIFEST_NAME).is_file():
-        return None
-    try:
-        return verify_checkpoint(source)
-    except (ManifestError, OSError) as error:
-        raise CheckpointError(
-            f"{source}: does not hold, so it is not exported: {error}. Restore it from a copy, or choose "
-            "another with --checkpoint."
-        ) from error
 
 
 def _default(source: Path, choices: Choices) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model_foundry.errors import RunDirectoryError
+from model_foundry.training.best import read_best
 
 Line = dict[str, Any]
 
@@ -37,7 +39,10 @@ class RunFacts:
     events: list[Line]
     samples: list[Line]
     checkpoints: list[Line]
-    """Name, updates, bytes and whether it can be resumed from."""
+    """Name, updates, bytes, whether it can be resumed from, and whether it is the best so far."""
+
+    best: Line
+    """What ``checkpoints/best.json`` names: checkpoint, update, by, mode, value."""
 
     @property
     def name(self) -> str:
@@ -71,6 +76,7 @@ def read_run(path: Path) -> RunFacts:
         events=read_lines(path / "events.jsonl"),
         samples=read_lines(path / "samples.jsonl"),
         checkpoints=_checkpoints(path / "checkpoints"),
+        best=best.as_json() if (best := read_best(path / "checkpoints")) is not None else {},
     )
 
 
@@ -108,17 +114,27 @@ def _read_object(path: Path) -> Line:
 
 
 def _checkpoints(folder: Path) -> list[Line]:
-    found = []
+    found: list[Line] = []
+    best = read_best(folder)
     for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
         number = path.name.removeprefix("checkpoint-")
         if number.isdecimal() and (path / "MANIFEST.json").is_file():
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             found.append(
                 {
                     "name": path.name,
                     "updates": int(number),
-                    "bytes": size,
+                    "bytes": _size(path),
                     "resumable": (path / "state").is_dir(),
+                    "best": best is not None and best.checkpoint == path.name,
                 }
             )
     return sorted(found, key=lambda item: item["updates"])
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a folder; a run may just be removing it."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size

@@ -27,13 +27,16 @@ class RunFrames:
     """Tidy tables of all suites: ``suite``, ``update``, ``level``, ``group``, ``measure``, ``value`` ..."""
 
     checkpoints: pd.DataFrame
-    """A row a checkpoint: ``name``, ``updates``, ``bytes``, ``resumable``."""
+    """A row a checkpoint: ``name``, ``updates``, ``bytes``, ``resumable``, ``best``."""
 
     samples: pd.DataFrame
     """A row a sample: ``update``, ``prompt``, ``text``."""
 
     status: dict[str, Any]
     plan: dict[str, Any]
+
+    best: dict[str, Any]
+    """The best checkpoint so far: ``checkpoint``, ``update``, ``by``, ``mode``, ``value``; empty for none."""
 
     def items(self, suite: str, checkpoint: str) -> pd.DataFrame:
         """Return the items of one suite at one checkpoint, such as ``("blimp", "checkpoint-100")``.
@@ -66,4 +69,5 @@ def load_run(path: str | os.PathLike[str]) -> RunFrames:
         samples=pd.DataFrame(facts.samples),
         status=facts.status,
         plan=facts.plan,
+        best=facts.best,
     )

@@ -111,6 +111,8 @@ def _cards(facts: RunFacts) -> list[tuple[str, str]]:
         values = [line[key] for line in facts.evaluations if isinstance(line.get(key), int | float)]
         if values:
             cards.append((label, f"{values[-1]:.4f}"))
+    if best := facts.best:
+        cards.append((f"best by {best['by']}", f"{best['checkpoint']} ({best['value']:.4f})"))
     if (hours := _hours(status)) is not None:
         cards.append(("from start to end", _duration(hours)))
     if (rates := [line["tokens_per_second"] for line in facts.updates if "tokens_per_second" in line]) != []:

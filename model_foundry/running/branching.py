@@ -194,6 +194,7 @@ def _publish_as_first(
         "recipe": recipe,
         "max_steps": trunk.updates + origin.decay_updates,
         "branch_of": asdict(origin),
+        "best": None,  # the trunk's lies in the trunk
     }
     temporary = new_temporary(run.checkpoints, trunk.updates)
     for name in trunk.manifest["files"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.model.scaling import Factors
 from model_foundry.objective import Arrangement, Tokens
 from model_foundry.running.courses import build_course, build_rows, corpus_facts, open_windows
+from model_foundry.running.initial_weights import take_weights
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from model_foundry.config.schema import ExperimentConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class Built:
     arrangement: Arrangement | None = None
     """What the objective does to each row."""
 
+    initial_weights: str | None = None
+    """Fingerprint of the weights that were taken from a folder."""
+
 
 def prepare_data(
     config: ExperimentConfig,
@@ -73,7 +80,7 @@ def prepare_data(
 
 def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
     """Return the initialised model, its optimizer, the run's numbers, and which window stands where."""
-    model, factors = _build_model(config, data.encoder)
+    model, factors, taken = _build_model(config, data.encoder, folders)
     if config.data.documents == "isolate":
         direction = config.model.direction
         require_isolation(model, config.objective, direction, data.encoder.vocab_size, config.data.context)
@@ -89,7 +96,7 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
         seed=config.seed_of("mask"),
         positions=course.span(plan.updates - 1).stop,
     )
-    return Built(model, optimizer, plan, course, build_rows(course, plan), arrangement)
+    return Built(model, optimizer, plan, course, build_rows(course, plan), arrangement, taken)
 
 
 def tokens_of(encoder: TextEncoder) -> Tokens:
@@ -122,19 +129,24 @@ def _prepare(
 
 
 def _build_model(
-    config: ExperimentConfig, encoder: TextEncoder
-) -> tuple[PreTrainedModel, Mapping[str, Factors]]:
+    config: ExperimentConfig, encoder: TextEncoder, folders: list[Path]
+) -> tuple[PreTrainedModel, Mapping[str, Factors], str | None]:
     vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
     model = config.model.build(vocabulary, config.data.context)
     generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
     factors = config.scaling.factors(model) if config.scaling else {}
     initial = {name: factor.initial for name, factor in factors.items()}
-    config.initialization.initialize(model, generator, initial)
+    origin, taken = config.initialization.weights_from(folders), None
+    if origin is None:
+        config.initialization.initialize(model, generator, initial)
+    else:
+        taken = take_weights(model, *origin, encoder)
+        log.info("begins with the weights of %s; nothing is drawn, so there is nothing to verify", origin[0])
     if config.scaling:
         config.scaling.require_effect(model)
     if config.training.gradient_checkpointing:
         _enable_gradient_checkpointing(model)
-    return model, factors
+    return model, factors, taken
 
 
 def _enable_gradient_checkpointing(model: PreTrainedModel) -> None:

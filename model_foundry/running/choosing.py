@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from model_foundry.errors import CheckpointError, RecipeError
+from model_foundry.manifest import MANIFEST_NAME, ManifestError
 from model_foundry.model.ngram.folder import DESCRIPTION
 from model_foundry.training.aliases import read_aliases
 from model_foundry.training.best import read_best
-from model_foundry.training.checkpoint_files import checkpoint_name, published
+from model_foundry.training.checkpoint_files import (
+    TRAINER_STATE,
+    Checkpoint,
+    checkpoint_name,
+    published,
+    verify_checkpoint,
+)
 
 
 def choose_model(path: Path, which: str = "last") -> Path:
@@ -49,6 +56,26 @@ def choose_model(path: Path, which: str = "last") -> Path:
             f"{', '.join([*known, *aliases])}."
         )
     return folder / name
+
+
+def verified(source: Path, consequence: str) -> Checkpoint | None:
+    """Return the checkpoint, every byte of it checked; None for a model that is none of a run.
+
+    Args:
+        source: A model's folder.
+        consequence: What follows where it does not hold, for the message.
+
+    Raises:
+        CheckpointError: When it does not hold.
+    """
+    if not (source / TRAINER_STATE).is_file() and not (source / MANIFEST_NAME).is_file():
+        return None
+    try:
+        return verify_checkpoint(source)
+    except (ManifestError, OSError) as error:
+        raise CheckpointError(
+            f"{source}: does not hold, so {consequence}: {error}. Restore it from a copy, or choose another."
+        ) from error
 
 
 def best_checkpoint(run: Path) -> Path:

@@ -15,6 +15,7 @@ from model_foundry.config.schema import ExperimentConfig
 from model_foundry.evaluation import Evaluator, Outcome, Subject, Suite, run_suite
 from model_foundry.evaluation._generation import continue_ids
 from model_foundry.failpoints import reach
+from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.evaluation_files import EvaluationFiles, Point
 from model_foundry.seeds import derive_seed
 from model_foundry.training.duties import Due
@@ -45,7 +46,9 @@ class Measuring:
         progress: Progress,
         interruption: Interruption,
         files: EvaluationFiles,
+        best: BestCheckpoint,
     ) -> None:
+        self._best = best
         self._config = config
         self._plan = plan
         self._subject = subject
@@ -122,6 +125,7 @@ class Measuring:
         shown = [measure for measure in outcome.measures if measure.level in suite.shown]
         named = {f"{evaluator.label}/{measure.key}": measure.value for measure in shown}
         self._last |= named
+        self._best.measured(state.updates, named)
         clock = {"update": state.updates, "tokens": state.tokens, "words": state.words}
         self._metrics.write({**clock, **named, "evaluation_seconds": time.monotonic() - began})
         self._progress.say(f"  evaluation after update {state.updates}: {_in_words(named)}")
@@ -151,7 +155,8 @@ class Measuring:
 
     def last_lines(self) -> list[str]:
         """Return the last value of each measure, for the end of the run."""
-        return [f"  {name} {value:.4f}" for name, value in self._last.items()]
+        best = self._best.line()
+        return [f"  {name} {value:.4f}" for name, value in self._last.items()] + ([best] if best else [])
 
 
 def what_is_due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -> Due:

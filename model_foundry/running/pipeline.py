@@ -14,6 +14,7 @@ from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
 from model_foundry.running.announcing import in_words
+from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
 from model_foundry.running.courses import count_tokens, open_held_out
 from model_foundry.running.evaluation_files import EvaluationFiles
@@ -114,7 +115,7 @@ def _place(
     is_main = accelerator.is_main_process
     model, optimizer = accelerator.prepare(built.model, built.optimizer)
     curve = learning_rate_curve(config, plan)
-    checkpoints = _checkpoints(trainer, data, plan, accelerator, checkpoint)
+    checkpoints = _checkpoints(trainer, data, built, accelerator, checkpoint)
     state = TrainState()
     if checkpoint:
         state = _restore(trainer, built, checkpoints, checkpoint, curve)
@@ -129,9 +130,12 @@ def _place(
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
     files = _evaluation_files(trainer, checkpoint, is_main=is_main)
-    measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files)
+    best = BestCheckpoint(config, run.checkpoints, is_main=is_main)
+    if checkpoint:
+        best.resume(checkpoint)
+    measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files, best)
     batches = open_batches(config, built, accelerator)
-    saver = Saver(trainer, built, curve, checkpoints)
+    saver = Saver(trainer, built, curve, checkpoints, best)
     return TrainingLoop(
         accelerator=accelerator,
         model=model,
@@ -156,7 +160,7 @@ def _place(
         stop_at=trainer.stop_at,
         watchdog=watchdog,
         consensus=Consensus(accelerator, stop, watchdog, has_failed=lambda: saver.has_failed),
-        recovery=build_recovery(trainer, built, checkpoints, batches, (metrics, samples), is_main=is_main),
+        recovery=build_recovery(trainer, built, checkpoints, batches, logs, best, is_main=is_main),
         state=state,
         saved_at=state.updates if checkpoint else -1,
         unmeasured=unmeasured,
@@ -240,10 +244,10 @@ def _subject(
 
 
 def _checkpoints(
-    trainer: Trainer, data: Data, plan: RunPlan, accelerator: Accelerator, checkpoint: Checkpoint | None
+    trainer: Trainer, data: Data, built: Built, accelerator: Accelerator, checkpoint: Checkpoint | None
 ) -> CheckpointManager:
     config, run = trainer.config, trainer.run
-    facts = checkpoint_facts(config, data.corpus, plan, run.run_id() if accelerator.is_main_process else "")
+    facts = checkpoint_facts(config, data.corpus, built, run.run_id() if accelerator.is_main_process else "")
     if checkpoint is not None:
         require_same_data(checkpoint, facts)
     return CheckpointManager(

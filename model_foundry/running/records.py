@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
 
+INITIAL_WEIGHTS = "initial_weights_sha256"
+
 
 def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     """Write environment, command, corpus manifest, plan and tokenizer into the run's folder."""
@@ -39,7 +41,8 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     run.write_text("command.txt", f"{earlier}{shlex.join(environment['command'])}\n")  # a line a start
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))
     groups = {"optimizer_groups": describe_groups(built.optimizer)}
-    run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan), **groups})
+    taken = {INITIAL_WEIGHTS: built.initial_weights} if built.initial_weights else {}
+    run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan), **groups, **taken})
     store_order(built.course, run / ORDER_FILE)
     run.tokenizer.mkdir(exist_ok=True)
     for file in sorted(corpus.tokenizer_folder.iterdir()):
@@ -62,10 +65,11 @@ def describe_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
 
 def checkpoint_facts(
-    config: ExperimentConfig, corpus: PreparedCorpus, plan: RunPlan, run_id: str
+    config: ExperimentConfig, corpus: PreparedCorpus, built: Built, run_id: str
 ) -> dict[str, Any]:
     """Return what every checkpoint records beside the clock: recipe, hashes, versions, topology."""
-    recipe = config.resolved()
+    recipe, plan = config.resolved(), built.plan
+    taken = {INITIAL_WEIGHTS: built.initial_weights} if built.initial_weights else {}
     return {
         "run_id": run_id,
         "recipe": recipe,
@@ -73,6 +77,7 @@ def checkpoint_facts(
         "tokenizer_sha256": tokenizer_sha256(corpus.tokenizer_folder),
         "data_sha256": json_sha256([source.manifest["key"] for source in corpus.sources]),
         "world_size": plan.processes,
+        **taken,
         "micro_batch_size": plan.micro_batch_size,
         "threads": torch.get_num_threads(),
         "versions": package_versions(),
@@ -95,8 +100,9 @@ def require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
     Raises:
         DataError: Saying which of them changed.
     """
-    for key, what in (("tokenizer_sha256", "tokenizer"), ("data_sha256", "training text")):
-        if checkpoint.record[key] != facts[key]:
+    what_of = {"tokenizer_sha256": "tokenizer", "data_sha256": "training text"}
+    for key, what in {**what_of, INITIAL_WEIGHTS: "folder of init_from"}.items():
+        if checkpoint.record.get(key) != facts.get(key):
             raise DataError(
                 f"{checkpoint.path}: the {what} is not the one that this run began with: its content "
                 "changed. Restore it to resume this run, or start a new run folder."

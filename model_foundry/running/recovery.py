@@ -19,6 +19,7 @@ from model_foundry.training.state import TrainState
 
 if TYPE_CHECKING:
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.running.best import BestCheckpoint
     from model_foundry.running.building import Built
     from model_foundry.trainer import Trainer
 
@@ -57,6 +58,7 @@ def build_recovery(
     checkpoints: CheckpointManager,
     batches: Callable[[TrainState], Iterator[Batch]],
     logs: tuple[JsonLog, ...],
+    best: BestCheckpoint,
     *,
     is_main: bool,
 ) -> Recovery:
@@ -68,6 +70,7 @@ def build_recovery(
         checkpoints: Where the run goes back to.
         batches: Opens them from a state on.
         logs: Are cut back with the run.
+        best: Goes back with it.
         is_main: Whether this process writes the run's records.
     """
     policy, run = trainer.config.training.on_nonfinite, trainer.run
@@ -93,6 +96,7 @@ def build_recovery(
                 "go back to. Lower the learning rate and start a new run."
             )
         state = checkpoints.load(checkpoint, changes=trainer.accepted)
+        best.resume(checkpoint)
         for log in logs:
             log.cut(state.updates)
         if is_main:

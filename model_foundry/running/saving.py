@@ -21,6 +21,7 @@ from model_foundry.units import Duration
 if TYPE_CHECKING:
     from model_foundry.config.plan import RunPlan
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.running.best import BestCheckpoint
     from model_foundry.running.building import Built
     from model_foundry.schedule import Curve
     from model_foundry.trainer import Trainer
@@ -44,9 +45,18 @@ class Saver:
         built: Model and plan.
         curve: The learning rate, as a share of its peak.
         checkpoints: Saves and publishes.
+        best: Is told what was saved.
     """
 
-    def __init__(self, trainer: Trainer, built: Built, curve: Curve, checkpoints: CheckpointManager) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        built: Built,
+        curve: Curve,
+        checkpoints: CheckpointManager,
+        best: BestCheckpoint,
+    ) -> None:
+        self._best = best
         self._config, self._run = trainer.config, trainer.run
         self._built, self._curve, self._checkpoints = built, curve, checkpoints
         self._last_update = 0
@@ -66,6 +76,7 @@ class Saver:
 
         try:
             record = {**moment(self._config, self._built, self._curve, now), "unmeasured": unmeasured}
+            record["best"] = self._best.saving(now.updates)
             flags = {"resumable": resumable, "milestone": milestone, "background": background}
             self._checkpoints.save(now, self._built.model, record=record, **flags, published=tell)
         except ResourceError as error:
@@ -73,6 +84,10 @@ class Saver:
         if self._checkpoints.is_main:
             self._run.event("save", update=now.updates, stall_seconds=round(time.monotonic() - began, 4))
         return True
+
+    def is_best(self, now: TrainState) -> bool:
+        """Whether what was measured now asks for this state; see ``training.loop.Save``."""
+        return self._best.is_due(now.updates)
 
     @property
     def has_failed(self) -> bool:
@@ -107,6 +122,7 @@ class Saver:
     def _failed(self, error: ResourceError, *, must: bool) -> bool:
         if self._config.checkpoints.on_save_error == "stop" or must:
             raise error
+        self._best.failed()
         log.error("training goes on (checkpoints.on_save_error: continue): %s", error)
         if self._checkpoints.is_main:
             self._run.event("save_failed", update=self._last_update, message=str(error))
@@ -119,6 +135,10 @@ class Saver:
         facts = {"resumable": checkpoint.is_resumable, "name": name, "manifest": digest}
         self._run.event("checkpoint", update=checkpoint.updates, **facts)
         log.info("%s is published; its manifest has the digest %s", name, digest)
+        try:
+            self._best.published(checkpoint)
+        except OSError as error:  # the checkpoint is there without it
+            log.warning("the best checkpoint could not be named: %s", error)
         if self._mirror is not None:
             self._mirror.add(checkpoint.path)
         if milestone and self._config.checkpoints.alias is not None:

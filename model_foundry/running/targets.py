@@ -13,6 +13,7 @@ from model_foundry.digests import file_sha256
 from model_foundry.errors import CheckpointError, RecipeError
 from model_foundry.manifest import ManifestError, json_sha256
 from model_foundry.model.ngram.folder import DESCRIPTION
+from model_foundry.running.choosing import best_checkpoint
 from model_foundry.running.evaluation_files import UNTRAINED, Point
 from model_foundry.training.checkpoint_files import (
     TRAINER_STATE,
@@ -77,6 +78,9 @@ def find_targets(path: Path, which: str, *, with_untrained: bool = True) -> Targ
             return Targets([Target(path, Point(name))], None, Path("evaluations") / name)
         chosen = [_checkpoint(path)]
         return Targets(_and_untrained(chosen, run) if with_untrained else chosen, run, run / "evaluations")
+    if which == "best" and published(path / "checkpoints"):
+        chosen = [_checkpoint(best_checkpoint(path))]
+        return Targets(_and_untrained(chosen, path) if with_untrained else chosen, path, path / "evaluations")
     found = [_checkpoint(one) for one in reversed(published(path / "checkpoints"))]
     if not found:
         raise CheckpointError(
@@ -109,8 +113,8 @@ def _choose(found: list[Target], which: str) -> list[Target]:
     wanted = [part.strip() for part in which.split(",")]
     if not all(part.isdecimal() for part in wanted):
         raise RecipeError(
-            f"--checkpoints {which}: expected all, last, every:N (each Nth and the last), or updates such as "
-            "0,100,1000."
+            f"--checkpoints {which}: expected all, last, best, every:N (each Nth and the last), or updates "
+            "such as 0,100,1000."
         )
     by_update = {target.point.update: target for target in found}
     for part in wanted:

@@ -258,6 +258,7 @@ class CheckpointManager:
         facts = {key: self._facts[key] for key in _IN_MANIFEST}
         facts |= {
             "milestone": content["milestone"],
+            "best": content.get("best"),
             "dropped": [] if content["resumable"] else [STATE_FOLDER],
         }
         self._last = publish(folder, content["updates"], facts, self._files.hashing)

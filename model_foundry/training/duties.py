@@ -52,6 +52,9 @@ class Save(Protocol):
             unmeasured: What is to be measured here still.
         """
 
+    def is_best(self, now: TrainState) -> bool:
+        """Whether what was measured now asks for the weights of this state: none were better."""
+
     def settle(self, *, must: bool) -> bool:
         """Wait for a save that goes on in the background; called by all ranks, and false when it failed.
 

@@ -143,7 +143,7 @@ class TrainingLoop:
         before, now, is_wanted = self.before, self.state, self.is_checkpoint_wanted
         milestone = self.due.milestone.falls_on(before, now) or before is None or is_wanted
         rolling = self.due.rolling.falls_on(before, now) or before is None or is_wanted
-        if not (milestone or rolling or must):
+        if not (milestone or rolling or must or self.save.is_best(now)):
             return
         resumable = must or rolling or self.due.resumable_milestone.falls_on(before, now)
         began = time.monotonic()

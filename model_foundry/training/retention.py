@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.manifest import ManifestError
+from model_foundry.training.best import best_of, read_best
 from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
     Checkpoint,
@@ -49,6 +50,7 @@ class Retention:
         self._verified: set[Path] = set()
         self._published: set[Path] = set()
         self._resumed_from: Checkpoint | None = None
+        self._newest: Path | None = None
         self._removals: list[threading.Thread] = []
 
     def resumed_from(self, checkpoint: Checkpoint) -> None:
@@ -63,6 +65,7 @@ class Retention:
         """
         self._verified.add(newest.path)
         self._published.add(newest.path)
+        self._newest = newest.path
         try:
             self._set_branch_aside(newest)
             self.prune()
@@ -87,7 +90,7 @@ class Retention:
     def prune(self) -> None:
         """Remove what ``outdated`` names: milestones keep their weights. Large files go in the background."""
         for checkpoint in self.outdated():
-            keeps_weights = bool(checkpoint.manifest.get("milestone"))
+            keeps_weights = self.keeps_weights(checkpoint)
             removal = drop_state(checkpoint) if keeps_weights else delete(checkpoint.path)
             facts = {"name": checkpoint.path.name, "what": "state" if keeps_weights else "all"}
             self._tell("retention", **facts, keep_resumable=self._keep_resumable)
@@ -100,11 +103,19 @@ class Retention:
             self._removals.pop().join()
 
     def outdated(self) -> list[Checkpoint]:
-        """Return, newest first, those whose resumable state is no longer kept; nothing is changed."""
+        """Return, newest first, those that hold what is no longer kept; nothing is changed.
+
+        That is a resumable state, or weights that were saved as the best and are it no longer.
+        """
         resumable, found = 0, []
         for path in published(self._folder):
             manifest = self._manifest(path)
-            if manifest is None or STATE_FOLDER in manifest["dropped"]:
+            if manifest is None:
+                continue
+            if STATE_FOLDER in manifest["dropped"]:
+                checkpoint = Checkpoint(path, manifest["updates"], manifest, {})
+                if path != self._newest and not self.keeps_weights(checkpoint):
+                    found.append(checkpoint)
                 continue
             if path not in self._verified and resumable < self._keep_resumable:
                 try:
@@ -117,6 +128,22 @@ class Retention:
             if resumable > self._keep_resumable and not self._is_resumed_from(path):
                 found.append(Checkpoint(path, manifest["updates"], manifest, {}))
         return found
+
+    def keeps_weights(self, checkpoint: Checkpoint) -> bool:
+        """Whether its weights stay: those of milestones, of the best, and of what was the best for a state.
+
+        A run that goes on from an older state has the best of that time again.
+        """
+        if checkpoint.manifest.get("milestone"):
+            return True
+        best = read_best(self._folder)
+        named = {best.checkpoint} if best is not None else set()
+        for path in published(self._folder):
+            manifest = self._manifest(path)
+            if manifest is not None and STATE_FOLDER not in manifest["dropped"]:
+                then = best_of(manifest.get("best"))
+                named |= {then.checkpoint} if then is not None else set()
+        return checkpoint.path.name in named
 
     def _is_resumed_from(self, path: Path) -> bool:
         return self._resumed_from is not None and path == self._resumed_from.path

@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from model_foundry.errors import RecipeError
@@ -70,6 +71,10 @@ class Initialization(Part):
 
     depends_on_width: ClassVar[bool] = False
     """Whether hidden matrices get smaller with the width by themselves."""
+
+    def weights_from(self, folders: list[Path]) -> tuple[Path, str] | None:
+        """Return where the weights lie that are taken instead, and which of a run's; None: they are drawn."""
+        return None
 
     @abstractmethod
     def drawings(self, model: PreTrainedModel) -> list[Drawing]:

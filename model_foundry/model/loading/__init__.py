@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def load_model(folder: Path, *, dtype: torch.dtype | None = None, strict: bool = False) -> PreTrainedModel:
     """Return the causal or masked language model that lies in ``folder``, in evaluation mode, on the CPU.
 
     The class is the one that ``architectures`` in ``config.json`` names. transformers would fill weights that
@@ -30,6 +30,8 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
     Args:
         folder: With ``config.json`` and the weights.
         dtype: Of the weights; the one that they were saved in where not given.
+        strict: Whether weights that have no place in the model are an error, too; else they are named in
+            the log.
 
     Raises:
         CheckpointError: When there is no such model, or its weights are not those of its config.
@@ -62,7 +64,7 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> PreTrainedM
         library_log.set_verbosity(level)
         if has_bars:
             library_log.enable_progress_bar()  # type: ignore[no-untyped-call]
-    _require_all_weights(folder, type(model).__name__, report)
+    _require_all_weights(folder, type(model).__name__, report, strict=strict)
     loaded: PreTrainedModel = model.train(False)
     return loaded
 
@@ -134,9 +136,11 @@ def _auto_class(config: PreTrainedConfig, folder: Path) -> Any:
     return found[named]
 
 
-def _require_all_weights(folder: Path, name: str, report: dict[str, Any]) -> None:
+def _require_all_weights(folder: Path, name: str, report: dict[str, Any], *, strict: bool) -> None:
     shapes = [key for key, *_ in report["mismatched_keys"]]
-    for what, keys in {"missing": report["missing_keys"], "of another shape": shapes}.items():
+    problems = {"missing": report["missing_keys"], "of another shape": shapes}
+    problems |= {"without a place in it": report["unexpected_keys"]} if strict else {}
+    for what, keys in problems.items():
         if keys:
             raise CheckpointError(
                 f"{folder}: {len(keys)} weights of this {name} are {what}: {_some(keys)}. "
