@@ -159,7 +159,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if row["epoch"] is None else f"{row['epoch']:.2f}"
     counts = (f"{row['updates']:,}", f"{row['tokens']:,}", f"{row['words']:,}", epoch, _size(row["bytes"]))
     flags = tuple("yes" if row[key] else "no" for key in ("verified", "resumable", "milestone"))
-    names = [*(["best"] if row["best"] else []), *row["aliases"]]
+    names = [*row["aliases"], *(["best"] if row["best"] else [])]
     return (*counts, *flags, " ".join(names))
 
 

@@ -54,7 +54,9 @@ def _checkpoint(facts: Facts) -> str:
 
 def _retention(facts: Facts) -> str:
     what = "was removed" if facts["what"] == "all" else "keeps its weights alone from now on"
-    return f"{facts['name']} {what} (checkpoints.keep_resumable: {facts['keep_resumable']})"
+    count = facts.get("keep_resumable")
+    why = "it is the best no longer" if count is None else f"checkpoints.keep_resumable: {count}"
+    return f"{facts['name']} {what} ({why})"
 
 
 _WORDS: dict[str, Callable[[Facts], str]] = {

@@ -37,10 +37,13 @@ class BestCheckpoint:
     Args:
         config: Its section ``checkpoints.best``; with one, a state is saved wherever none was better.
         folder: The run's ``checkpoints`` folder.
+        checkpoint: Where the run goes on, if it does.
         is_main: Whether this process writes it down.
     """
 
-    def __init__(self, config: ExperimentConfig, folder: Path, *, is_main: bool) -> None:
+    def __init__(
+        self, config: ExperimentConfig, folder: Path, checkpoint: Checkpoint | None, *, is_main: bool
+    ) -> None:
         self._measure = best_by(config)
         self._saves = config.checkpoints.best is not None
         self._folder, self._is_main = folder, is_main
@@ -48,6 +51,8 @@ class BestCheckpoint:
         self._before: Best | None = None
         self._candidate: Best | None = None
         self._saved_at = -1
+        if checkpoint is not None:
+            self.resume(checkpoint)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from what a checkpoint's record says; by another measure it begins anew."""

@@ -112,9 +112,8 @@ def _place(
     say: Callable[[str], None],
 ) -> TrainingLoop:
     config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
-    is_main = accelerator.is_main_process
+    is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
     model, optimizer = accelerator.prepare(built.model, built.optimizer)
-    curve = learning_rate_curve(config, plan)
     checkpoints = _checkpoints(trainer, data, built, accelerator, checkpoint)
     state = TrainState()
     if checkpoint:
@@ -130,9 +129,7 @@ def _place(
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
     files = _evaluation_files(trainer, checkpoint, is_main=is_main)
-    best = BestCheckpoint(config, run.checkpoints, is_main=is_main)
-    if checkpoint:
-        best.resume(checkpoint)
+    best = BestCheckpoint(config, run.checkpoints, checkpoint, is_main=is_main)
     measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files, best)
     batches = open_batches(config, built, accelerator)
     saver = Saver(trainer, built, curve, checkpoints, best)

@@ -92,8 +92,13 @@ class Retention:
         for checkpoint in self.outdated():
             keeps_weights = self.keeps_weights(checkpoint)
             removal = drop_state(checkpoint) if keeps_weights else delete(checkpoint.path)
-            facts = {"name": checkpoint.path.name, "what": "state" if keeps_weights else "all"}
-            self._tell("retention", **facts, keep_resumable=self._keep_resumable)
+            facts: dict[str, Any] = {
+                "name": checkpoint.path.name,
+                "what": "state" if keeps_weights else "all",
+            }
+            if STATE_FOLDER not in checkpoint.manifest["dropped"]:
+                facts["keep_resumable"] = self._keep_resumable
+            self._tell("retention", **facts)
             if removal is not None:
                 self._removals.append(removal)
 

@@ -73,7 +73,7 @@ def test_list_shows_exposure_size_and_what_each_holds(run: Path) -> None:
     text = call("list", run).output.splitlines()
     assert text[0].split()[:5] == ["updates", "tokens", "words", "epoch", "size"]
     assert text[1].split()[0:2] == ["12", "1,536"]
-    assert text[1].split()[-4:] == ["yes", "yes", "yes", "u12-1k"]
+    assert text[1].split()[-5:] == ["yes", "yes", "yes", "u12-1k", "best"]
 
 
 def _files(run: Path, updates: int) -> list[Path]:

@@ -104,8 +104,7 @@ def test_right_after_a_resume_the_best_is_the_one_of_that_time(config, tmp_path)
         (folder / "config.json").touch()
     (tmp_path / "best.json").write_text(json.dumps({**early, "checkpoint": "checkpoint-9", "update": 9}))
 
-    best = BestCheckpoint(config, tmp_path, is_main=True)
-    best.resume(fake(6, early))
+    best = BestCheckpoint(config, tmp_path, fake(6, early), is_main=True)
 
     assert read_best(tmp_path) == best_of(early)
     best.measured(9, {"perplexity/loss": 2.5})
@@ -117,7 +116,7 @@ def test_right_after_a_resume_the_best_is_the_one_of_that_time(config, tmp_path)
 def test_what_is_measured_after_a_resume_at_a_saved_update_names_that_checkpoint(config, tmp_path):
     (tmp_path / "checkpoint-6").mkdir()
     (tmp_path / "checkpoint-6" / "config.json").touch()
-    best = BestCheckpoint(config, tmp_path, is_main=True)
+    best = BestCheckpoint(config, tmp_path, None, is_main=True)
     best.resume(fake(6))
 
     best.measured(6, {"perplexity/loss": 1.5})
@@ -127,7 +126,7 @@ def test_what_is_measured_after_a_resume_at_a_saved_update_names_that_checkpoint
 
 
 def test_a_save_that_failed_is_not_the_best(config, tmp_path):
-    best = BestCheckpoint(config, tmp_path, is_main=True)
+    best = BestCheckpoint(config, tmp_path, None, is_main=True)
     best.measured(3, {"perplexity/loss": 2.0})
     best.saving(3)
     best.measured(6, {"perplexity/loss": 1.0})
@@ -140,7 +139,7 @@ def test_a_save_that_failed_is_not_the_best(config, tmp_path):
 
 def test_another_measure_begins_anew(config, tmp_path):
     other = {"checkpoint": "checkpoint-3", "update": 3, "by": "blimp/accuracy", "mode": "max", "value": 0.9}
-    best = BestCheckpoint(config, tmp_path, is_main=True)
+    best = BestCheckpoint(config, tmp_path, None, is_main=True)
 
     best.resume(fake(6, other))
 
@@ -150,7 +149,7 @@ def test_another_measure_begins_anew(config, tmp_path):
 def test_without_a_section_the_held_out_loss_decides_and_nothing_more_is_saved(lab, tmp_path):
     (lab.folder / "recipe.yaml").write_text(RECIPE)
     plain = load_recipe(lab.folder / "recipe.yaml")
-    best = BestCheckpoint(plain, tmp_path, is_main=True)
+    best = BestCheckpoint(plain, tmp_path, None, is_main=True)
 
     best.measured(6, {"perplexity/loss": 1.0})
 
@@ -183,7 +182,7 @@ def test_a_torn_file_names_nothing(tmp_path, text):
     assert read_best(tmp_path) is None
 
 
-def test_a_run_without_one_says_so(finished_run, tmp_path):
+def test_a_run_without_one_says_so(tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints" / "checkpoint-0").mkdir(parents=True)
 

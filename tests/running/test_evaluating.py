@@ -195,7 +195,7 @@ def test_checkpoints_are_chosen_by_number_step_or_all(run):
     assert chosen("20") == [0, 20]
     with pytest.raises(CheckpointError, match=r"there is no checkpoint-7. There are: 0, 20, 24"):
         chosen("7")
-    with pytest.raises(RecipeError, match=r"--checkpoints newest: expected all, last, every:N"):
+    with pytest.raises(RecipeError, match=r"--checkpoints newest: expected all, last, best, every:N"):
         chosen("newest")
 
 
