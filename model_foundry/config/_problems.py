@@ -27,6 +27,15 @@ MOST_TOLD = 50
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a rule found: the key to complain about, why, and the other keys that it read."""
+
+    path: Path
+    text: str
+    read: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Problem:
     """One complaint: where it was written, which key, and what to do about it."""
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from model_foundry.config._problems import Path, dotted, recipe_error
+from model_foundry.config._problems import Finding, Path, dotted, recipe_error
 from model_foundry.config._problems import Problem as _Problem
+from model_foundry.config._weights import init_from, scaling
 from model_foundry.config._yaml import Place
 from model_foundry.config.schema import ExperimentConfig
 
@@ -37,15 +38,6 @@ NOT_YET = [
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
     NotYet("corpus.interventions", lambda value: bool(value), "leave corpus.interventions empty"),
 ]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a rule found: the key to complain about, why, and the other keys that it read."""
-
-    path: Path
-    text: str
-    read: tuple[Path, ...] = ()
 
 
 def not_yet(recipe: Any) -> list[Finding]:
@@ -88,8 +80,8 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"evaluation"}, _labels),
         ({"evaluation", "objective"}, _held_out_losses),
         ({"model", "objective"}, _direction),
-        ({"scaling", "initialization", "optimizer"}, _scaling),
-        ({"init_from", "initialization"}, _init_from),
+        ({"scaling", "initialization", "optimizer"}, scaling),
+        ({"init_from", "initialization"}, init_from),
         ({"model", "samples"}, _samples),
     ]
     return [
@@ -133,43 +125,6 @@ def _direction(config: ExperimentConfig) -> Iterator[Finding]:
             f"found {objective.part_name()}, which trains {trains} models, and model {model.part_name()} is "
             f"{model.direction}. {repair}",
             (("model",),),
-        )
-
-
-def _init_from(config: ExperimentConfig) -> Iterator[Finding]:
-    path, name = config.init_from, config.initialization.part_name()
-    if path is not None and (name != "pretrained" or getattr(config.initialization, "path", None) != path):
-        yield Finding(
-            ("init_from",),
-            f"found '{path}' beside initialization {name}, expected one of the two: the weights are taken or "
-            "drawn. Leave one out",
-            (("initialization",),),
-        )
-
-
-def _scaling(config: ExperimentConfig) -> Iterator[Finding]:
-    if config.scaling is None:
-        return
-    initialization, optimizer = config.initialization.part_name(), config.optimizer.part_name()
-    if initialization == "pretrained":
-        yield Finding(
-            ("scaling",),
-            "found scaling beside weights that are taken from a folder, expected none: it settles what is "
-            "drawn. Leave it out",
-            (("initialization",),),
-        )
-    if config.initialization.depends_on_width:
-        yield Finding(
-            ("initialization",),
-            f"found {initialization}, which follows the width by itself, expected gpt2, truncated_normal or "
-            "zero_residual beside scaling: what the width does is settled there",
-            (("scaling",),),
-        )
-    if optimizer != "adamw":
-        yield Finding(
-            ("optimizer", "type"),
-            f"found {optimizer}, expected adamw beside scaling, whose learning rates are derived for Adam",
-            (("scaling",),),
         )
 
 
