@@ -15,10 +15,10 @@ from model_foundry.config._dump import dump_recipe, inline
 from model_foundry.config._explain import explain, find, secrets
 from model_foundry.config._files import RecipeReader, Unreadable, built_in_recipes, find_recipe, read_text
 from model_foundry.config._merge import apply_overrides, merge
-from model_foundry.config._problems import Problem, recipe_error
+from model_foundry.config._problems import Finding, Problem, recipe_error
 from model_foundry.config._sections import keys_of
 from model_foundry.config._yaml import COMMAND_LINE, Node, Place
-from model_foundry.config.check import Finding, check_rules, not_yet
+from model_foundry.config.check import check_rules, not_yet
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.parts import custom_code
 

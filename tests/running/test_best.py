@@ -199,3 +199,14 @@ def test_a_measure_of_no_evaluation_is_refused(lab):
         RecipeError, match=r"checkpoints\.best\.by: found 'blimp/accuracy', expected a measure"
     ):
         load_recipe(lab.folder / "recipe.yaml")
+
+
+def test_all_processes_save_the_best_alike(lab):
+    (lab.folder / "recipe.yaml").write_text(RISING.replace("24 updates", "12 updates"))
+
+    status, output = lab.ends(processes=2)
+
+    assert status == 0, output
+    run = lab.folder / "runs" / "tiny"
+    measured = losses(run)
+    assert read_best(run / "checkpoints").value == min(measured.values())
