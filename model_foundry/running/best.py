@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_foundry.training.best import Best, best_of, is_better, remove_best, write_best
+from model_foundry.training.best import Best, best_of, is_better, read_best, remove_best, write_best
 from model_foundry.training.checkpoint_files import checkpoint_name
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class BestCheckpoint:
         return self._candidate if is_new else self._best
 
     def _write(self) -> None:
-        if not self._is_main:
+        if not self._is_main or self._best == read_best(self._folder):  # a finished run is not written again
             return
         if self._best is None:
             remove_best(self._folder)
