@@ -64,7 +64,7 @@ def find_targets(path: Path, which: str, *, with_untrained: bool = True) -> Targ
 
     Raises:
         CheckpointError: When there is none.
-        RecipeError: When ``which`` is none of all, last, every:N and a list of updates.
+        RecipeError: When ``which`` is none of all, last, best, every:N and a list of updates.
     """
     if (path / DESCRIPTION).is_file():
         return _ngram(path)
@@ -78,16 +78,13 @@ def find_targets(path: Path, which: str, *, with_untrained: bool = True) -> Targ
             return Targets([Target(path, Point(name))], None, Path("evaluations") / name)
         chosen = [_checkpoint(path)]
         return Targets(_and_untrained(chosen, run) if with_untrained else chosen, run, run / "evaluations")
-    if which == "best" and published(path / "checkpoints"):
-        chosen = [_checkpoint(best_checkpoint(path))]
-        return Targets(_and_untrained(chosen, path) if with_untrained else chosen, path, path / "evaluations")
     found = [_checkpoint(one) for one in reversed(published(path / "checkpoints"))]
     if not found:
         raise CheckpointError(
             f"{path}: neither a run with checkpoints nor a folder with config.json or {DESCRIPTION}. "
             "Name one of them."
         )
-    chosen = _choose(found, which)
+    chosen = [_checkpoint(best_checkpoint(path))] if which == "best" else _choose(found, which)
     return Targets(_and_untrained(chosen, path) if with_untrained else chosen, path, path / "evaluations")
 
 

@@ -16,7 +16,7 @@ from model_foundry.config.load import load_recipe
 from model_foundry.errors import CheckpointError, RecipeError
 from model_foundry.running.best import BestCheckpoint, best_by
 from model_foundry.running.choosing import choose_model
-from model_foundry.running.subjects import find_models
+from model_foundry.running.targets import find_targets
 from model_foundry.training.best import best_of, is_better, read_best
 from tests.lab import RECIPE
 
@@ -62,7 +62,9 @@ def test_the_best_is_saved_named_and_kept_while_others_go(lab):
     assert len(names(run)) <= 4
     assert f"best by perplexity/loss: checkpoint-{update} ({measured[update]:.4f})" in output
     assert choose_model(run, "best").name == best.checkpoint
-    assert [found.folder.name for found in find_models(run, "best")] == [best.checkpoint]
+    assert [found.path.name for found in find_targets(run, "best", with_untrained=False).chosen] == [
+        best.checkpoint
+    ]
     frames = load_run(run)
     assert frames.best == best.as_json()
     assert list(frames.checkpoints.query("best").name) == [best.checkpoint]
