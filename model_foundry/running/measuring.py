@@ -177,6 +177,7 @@ def what_is_due(config: ExperimentConfig, plan: RunPlan, measuring: Measuring) -
         ),
         rolling=table([], config.checkpoints.rolling),
         logging=table([], config.logging.every),
+        replica_check=table([], config.training.replica_check),
     )
 
 

@@ -24,6 +24,8 @@ class Due:
 
     rolling: Timetable
     logging: Timetable
+    replica_check: Timetable
+    """When the copies of the weights are compared across processes."""
 
 
 class Measure(Protocol):

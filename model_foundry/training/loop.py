@@ -22,6 +22,7 @@ from model_foundry.training.duties import Due, Measure, Save
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
 from model_foundry.training.nonfinite import Attempt, Recovery
 from model_foundry.training.progress import Progress
+from model_foundry.training.replicas import require_equal_replicas
 from model_foundry.training.state import TrainState
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
@@ -178,6 +179,8 @@ class TrainingLoop:
         self.optimizer.zero_grad()
         before, self.state = self.state, self.state.after(attempt.exposure)
         self.throughput.end(attempt.exposure[0], self.state.updates)
+        if self.due.replica_check.falls_on(before, self.state):
+            require_equal_replicas(self.accelerator, self.model, self.state.updates)
         if self.due.logging.falls_on(before, self.state) or self.state.updates in (1, self.updates):
             self.log(attempt, learning_rate)
         return stop_reason
