@@ -161,8 +161,8 @@ class Training(Settings):
     """Compile the model with torch.compile."""
 
     replica_check: Interval | None = None
-    """How often the copies of the weights are compared across processes, bit by bit; one that differs ends the
-    run, naming its rank and parameter."""
+    """How often the copies of the weights are compared across processes, bit by bit; one that differs ends
+    the run, naming its rank and parameter."""
 
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""

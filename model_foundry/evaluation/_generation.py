@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -33,11 +35,42 @@ def continue_ids(
         stop_id: End at this id.
         vocabulary: Entries of the tokenizer; a model's further rows are padding, and are never written.
     """
+
+    def next_logits(ids: list[int]) -> torch.Tensor:
+        window = torch.tensor([ids[-context:]], device=device)
+        logits_V: torch.Tensor = model(input_ids=window, use_cache=False).logits[0, -1, :vocabulary]
+        return logits_V.float().cpu()
+
+    return write_ids(
+        next_logits, prompt, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, stop_id=stop_id
+    )
+
+
+def write_ids(
+    next_logits: Callable[[list[int]], torch.Tensor],
+    prompt: list[int],
+    *,
+    tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    stop_id: int | None = None,
+) -> list[int]:
+    """Return up to ``tokens`` ids that continue ``prompt``, whatever says how probable the next ones are.
+
+    Args:
+        next_logits: Gives the logits (V,) of the id after those before it.
+        prompt: At least one id.
+        tokens: Length of the continuation.
+        temperature: 0 takes the most probable id each time.
+        top_p: Draw among the most probable ids that hold this share.
+        seed: Equal seeds give equal text.
+        stop_id: End at this id.
+    """
     generator = torch.Generator().manual_seed(seed)
     ids = list(prompt)
     for _ in range(tokens):
-        window = torch.tensor([ids[-context:]], device=device)
-        logits_V = model(input_ids=window, use_cache=False).logits[0, -1, :vocabulary].float().cpu()
+        logits_V = next_logits(ids)
         if temperature == 0:
             chosen = int(logits_V.argmax())
         else:

@@ -38,10 +38,11 @@ def require_equal_replicas(accelerator: Accelerator, model: torch.nn.Module, upd
         usual = Counter(sums).most_common(1)[0]
         others = [rank for rank, found in enumerate(sums) if found != usual[0]]
         who = f"rank {', '.join(map(str, others))}" if usual[1] > 1 else "each rank"
+        whose = f"{name.removeprefix('module.')} of {who}"
         raise ModelFoundryError(
-            f"the copies of the weights differ after update {update}: {name.removeprefix('module.')} of {who} "
-            "is not what the others hold. A device that computes wrongly does this, or code that draws random "
-            "numbers of its own. Look at that machine, then go on with --resume-from a checkpoint before it.",
+            f"the copies of the weights differ after update {update}: {whose} is not what the others hold. "
+            "A device that computes wrongly does this, or code that draws random numbers of its own. Look at "
+            "that machine, then go on with --resume-from a checkpoint before it.",
             reason="replicas_differ",
         )
 

@@ -120,3 +120,30 @@ def test_it_is_evaluated_beside_the_checkpoints_of_its_run(finished_run: Lab, tm
     for suite in ("minimal_pairs", "surprisal"):
         rows = json.loads((run / f"evaluations/{suite}.json").read_text())["rows"]
         assert {row["checkpoint"] for row in rows} >= {"checkpoint-24", "ngram-order-1"}
+
+
+def write(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["generate", *arguments, "--json"])
+    if result.exception:
+        raise result.exception
+    return json.loads(result.stdout)["continuation"]
+
+
+def test_an_ngram_model_continues_a_prompt_from_its_own_counts(finished_run: Lab, monkeypatch):
+    monkeypatch.chdir(finished_run.folder)
+    call("runs/tiny", "--order", "2", "--output", "bigrams-that-write")
+    folder = Path("bigrams-that-write")
+    model, encoder = load_ngram(folder), TextEncoder(folder)
+    ids = encoder.encode_prompt("The")
+    for _ in range(5):  # the greedy choice by scoring every id after the text, one by one
+        scores = [
+            model.score([[*ids, number]], first=None)[0].log_probabilities_T[-1]
+            for number in range(model.vocabulary_size)
+        ]
+        ids.append(int(np.argmax(scores)))
+
+    greedy = write(str(folder), "The", "--temperature", "0", "--tokens", "5")
+
+    assert "The" + greedy == encoder.decode(ids)
+    drawn = [write(str(folder), "The", "--seed", seed, "--tokens", "30") for seed in ("1", "1", "2")]
+    assert drawn[0] == drawn[1] != drawn[2]
