@@ -51,6 +51,7 @@ class Retention:
         self._published: set[Path] = set()
         self._resumed_from: Checkpoint | None = None
         self._newest: Path | None = None
+        self._best: set[str] = set()
         self._removals: list[threading.Thread] = []
 
     def resumed_from(self, checkpoint: Checkpoint) -> None:
@@ -112,15 +113,17 @@ class Retention:
 
         That is a resumable state, or weights that were saved as the best and are it no longer.
         """
-        resumable, found = 0, []
+        resumable = 0
+        kept: list[Checkpoint] = []
+        lost: list[Checkpoint] = []
+        weights: list[Checkpoint] = []
         for path in published(self._folder):
             manifest = self._manifest(path)
             if manifest is None:
                 continue
+            checkpoint = Checkpoint(path, manifest["updates"], manifest, {})
             if STATE_FOLDER in manifest["dropped"]:
-                checkpoint = Checkpoint(path, manifest["updates"], manifest, {})
-                if path != self._newest and not self.keeps_weights(checkpoint):
-                    found.append(checkpoint)
+                weights.append(checkpoint)
                 continue
             if path not in self._verified and resumable < self._keep_resumable:
                 try:
@@ -130,25 +133,20 @@ class Retention:
                     continue
                 self._verified.add(path)
             resumable += 1
-            if resumable > self._keep_resumable and not self._is_resumed_from(path):
-                found.append(Checkpoint(path, manifest["updates"], manifest, {}))
-        return found
+            is_lost = resumable > self._keep_resumable and not self._is_resumed_from(path)
+            (lost if is_lost else kept).append(checkpoint)
+        self._best = self._named_best(kept)
+        lost += [one for one in weights if one.path != self._newest and not self.keeps_weights(one)]
+        return sorted(lost, key=lambda checkpoint: -checkpoint.updates)
 
     def keeps_weights(self, checkpoint: Checkpoint) -> bool:
-        """Whether its weights stay: those of milestones, of the best, and of what was the best for a state.
+        """Whether the weights of one that ``outdated`` was asked about stay: of a milestone, or of a best."""
+        return bool(checkpoint.manifest.get("milestone")) or checkpoint.path.name in self._best
 
-        A run that goes on from an older state has the best of that time again.
-        """
-        if checkpoint.manifest.get("milestone"):
-            return True
-        best = read_best(self._folder)
-        named = {best.checkpoint} if best is not None else set()
-        for path in published(self._folder):
-            manifest = self._manifest(path)
-            if manifest is not None and STATE_FOLDER not in manifest["dropped"]:
-                then = best_of(manifest.get("best"))
-                named |= {then.checkpoint} if then is not None else set()
-        return checkpoint.path.name in named
+    def _named_best(self, states: list[Checkpoint]) -> set[str]:
+        """Return the best checkpoint, and those that were it for a state: a run may go on from there."""
+        found = [read_best(self._folder), *(best_of(state.manifest.get("best")) for state in states)]
+        return {best.checkpoint for best in found if best is not None}
 
     def _is_resumed_from(self, path: Path) -> bool:
         return self._resumed_from is not None and path == self._resumed_from.path

@@ -212,3 +212,15 @@ def test_all_processes_save_the_best_alike(lab):
     run = lab.folder / "runs" / "tiny"
     measured = losses(run)
     assert read_best(run / "checkpoints").value == min(measured.values())
+
+
+def test_what_a_state_remembers_as_its_best_stays_as_long_as_the_state(lab):
+    falling = RECIPE.replace("24 updates", "12 updates").replace("every: 6 updates", "every: 3 updates")
+    best = "rolling: 4 updates, keep_resumable: 2, best: {by: perplexity/loss}"
+    (lab.folder / "recipe.yaml").write_text(falling.replace("rolling: 5 updates", best))
+    lab.run()
+
+    run = lab.folder / "runs" / "tiny"
+    assert names(run) == {f"checkpoint-{update}" for update in (0, 6, 8, 12)}  # 8 has 6 for its best
+    lab.run("--resume-from=runs/tiny/checkpoints/checkpoint-8", "training.duration=12 updates")
+    assert read_best(run / "checkpoints").checkpoint == "checkpoint-12"
