@@ -39,9 +39,16 @@ class _Work:
     """A source on its way; what is costly to know is found out when it is needed."""
 
     def __init__(
-        self, source: SplitSource, section_bytes: int, cache: Path, workers: Workers, report: Report | None
+        self,
+        source: SplitSource,
+        section_bytes: int,
+        cache: Path,
+        workers: Workers,
+        report: Report | None,
+        fast: bool,
     ) -> None:
         self.source = source
+        self._fast = fast
         self._section_bytes, self._cache, self._workers, self._report = section_bytes, cache, workers, report
 
     @cached_property
@@ -82,6 +89,7 @@ class _Work:
                 folder,
                 self._workers,
                 self._report,
+                fast=self._fast,
             )
             write_manifest(folder, {"format": FORMAT, "key": key, **made})
 
@@ -106,6 +114,7 @@ def prepare_corpus(
     progress: Report | None = None,
     workers: int | None = None,
     section_bytes: int = SECTION_BYTES,
+    fast: bool = True,
 ) -> PreparedCorpus:
     """Return tokenizer and shards of a corpus, from the cache or made now.
 
@@ -120,6 +129,7 @@ def prepare_corpus(
         progress: Told now and then how far it is.
         workers: Processes that read and encode; as many as there are cores by default. Changes no byte.
         section_bytes: Text that one of them takes at a time. Changes no byte.
+        fast: Encode with snaptokens where that is installed and equal. Changes no byte.
 
     Raises:
         DataError: When text is missing, undecodable, too little, or cannot be divided as asked.
@@ -135,7 +145,7 @@ def prepare_corpus(
     _warn_of_shared_files(training, held_out)
     with Workers(workers or usable_cores()) as processes:
         work = {
-            source.name: _Work(source, section_bytes, cache, processes, progress)
+            source.name: _Work(source, section_bytes, cache, processes, progress, fast)
             for source in [*training, *held_out]
         }
         made = prepare_tokenizer(

@@ -65,6 +65,8 @@ def write_source(
     folder: Path,
     workers: Workers,
     report: Report | None,
+    *,
+    fast: bool,
 ) -> dict[str, Any]:
     """Write the shards of a source and return what its manifest says about it.
 
@@ -76,10 +78,11 @@ def write_source(
         folder: Receives the shards; may hold sections that an earlier run has finished.
         workers: Encode the sections.
         report: Is told how far it is.
+        fast: Encode with snaptokens where it can be.
     """
     encoder = TextEncoder(tokenizer)
     try:
-        splits, tally = _write(source, sections, sides, encoder, folder, workers, report, fast=True)
+        splits, tally = _write(source, sections, sides, encoder, folder, workers, report, fast=fast)
     except TokensDiffer as difference:
         _log.warning(
             "%s: snaptokens gives other tokens than tokenizers for %s; all is tokenized again without it",

@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from model_foundry.config.plan import CorpusFacts, ModelFacts, RunPlan, plan_run
-from model_foundry.corpus.cache import default_cache_folder
 from model_foundry.corpus.encoder import TextEncoder
-from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
 from model_foundry.corpus.progress import Progress
 from model_foundry.data.mixture import AnyCourse
 from model_foundry.data.rows import Rows
 from model_foundry.data.windows import Windows
 from model_foundry.errors import RecipeError
-from model_foundry.failpoints import reach
 from model_foundry.model import Vocabulary
 from model_foundry.model.counting import count_parameters, flops_per_token
 from model_foundry.model.scaling import Factors
 from model_foundry.objective import Arrangement, Tokens
 from model_foundry.running.courses import build_course, build_rows, corpus_facts, open_windows
 from model_foundry.running.initial_weights import take_weights
+from model_foundry.running.preparing import PreparationScreen, prepare_text
 from model_foundry.seeds import derive_seed
 from model_foundry.training.isolation import require_isolation
 
@@ -107,25 +105,13 @@ def tokens_of(encoder: TextEncoder) -> Tokens:
 def _prepare(
     config: ExperimentConfig, folders: list[Path], say: Callable[[str], None], look: Callable[[], None]
 ) -> PreparedCorpus:
-    last = ""
+    screen = PreparationScreen(say, is_terminal=False)
 
     def show(progress: Progress) -> None:
-        nonlocal last
-        reach(f"prepare.{progress.stage.split()[0]}")
         look()
-        if progress.stage != last:
-            say(f"preparing: {progress.stage} ...")
-            last = progress.stage
+        screen(progress)
 
-    return prepare_corpus(
-        sources=config.corpus.sources,
-        validation=config.corpus.validation,
-        tokenizer=config.tokenizer,
-        seed=config.seed_of("data"),
-        folders=folders,
-        cache=default_cache_folder(),
-        progress=show,
-    )
+    return prepare_text(config, folders, show)
 
 
 def _build_model(

@@ -1,0 +1,188 @@
+"""``model-foundry prepare``: tokenizer and tokens of a recipe into the cache, and what is in the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from model_foundry.cli._completion import recipe_names
+from model_foundry.cli._json import to_json
+from model_foundry.cli._panels import DATA
+from model_foundry.errors import RecipeError
+
+if TYPE_CHECKING:
+    from model_foundry.corpus.cache_listing import Entry
+    from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give ``app`` the verb."""
+
+    @app.command("prepare", rich_help_panel=DATA)
+    def prepare(
+        recipe: Annotated[
+            str | None,
+            typer.Argument(
+                help="A recipe file, or the name of a shipped one; none with --list and --clean.",
+                autocompletion=recipe_names,
+            ),
+        ] = None,
+        overrides: Annotated[
+            list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Values that replace the recipe's.")
+        ] = None,
+        workers: Annotated[
+            int | None, typer.Option(min=1, help="Processes; all cores by default. Changes no byte.")
+        ] = None,
+        listing: Annotated[bool, typer.Option("--list", help="Show what is in the cache.")] = False,
+        cleaning: Annotated[
+            bool,
+            typer.Option(
+                "--clean", help="Remove all that is in the cache; with a recipe, what it does not use."
+            ),
+        ] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+        allow_custom_code: Annotated[
+            bool, typer.Option("--allow-custom-code", help="Let the recipe import your own modules.")
+        ] = False,
+    ) -> None:
+        """Prepare tokenizer and tokens of a recipe, so that its training begins at once.
+
+        What is there already is not made again, and a preparation that was interrupted goes on. Prints for each
+        source how many documents, words, bytes and tokens there are, and what was left out.
+
+        Example: model-foundry prepare demo
+        Example: model-foundry prepare recipe.yaml tokenizer.vocab_size=16k --workers 4
+        Example: model-foundry prepare --list
+        Example: model-foundry prepare recipe.yaml --clean
+        """
+        if recipe is None and not (listing or cleaning):
+            raise RecipeError("prepare: name a recipe, or ask for --list or --clean.")
+        if listing and cleaning:
+            raise RecipeError("prepare: --list shows and --clean removes; ask for one of them.")
+        made = _prepare(recipe, overrides or [], workers, not as_json, allow_custom_code) if recipe else None
+        if listing or cleaning:
+            _show_cache(made, cleaning=cleaning, yes=yes, as_json=as_json)
+        elif made is not None:
+            typer.echo(to_json(_facts(made)) if as_json else "\n".join(_lines(made)))
+
+
+def _prepare(
+    recipe: str, overrides: list[str], workers: int | None, is_shown: bool, allow_custom_code: bool
+) -> PreparedCorpus:
+    from model_foundry.config.load import load_recipe_with_sources
+    from model_foundry.running.preparing import PreparationScreen, prepare_text
+
+    loaded = load_recipe_with_sources(recipe, overrides, allow_custom_code=allow_custom_code)
+    folders = list(dict.fromkeys([loaded.path.parent, Path.cwd()]))
+    if not is_shown:
+        return prepare_text(loaded.config, folders, lambda progress: None, workers=workers)
+    screen = PreparationScreen(typer.echo)
+    try:
+        return prepare_text(loaded.config, folders, screen, workers=workers)
+    finally:
+        screen.stop()
+
+
+def _facts(made: PreparedCorpus) -> dict[str, Any]:
+    from model_foundry.corpus.prepared import corpus_manifest
+
+    manifest = corpus_manifest(made)
+    for prepared, facts in zip(
+        [*made.sources, *made.held_out], [*manifest["sources"], *manifest["held_out"]], strict=True
+    ):
+        facts["folder"] = str(prepared.folder)
+        facts["steps"] = prepared.manifest.get("steps", [])
+    return {"tokenizer": str(made.tokenizer_folder), **manifest}
+
+
+def _lines(made: PreparedCorpus) -> list[str]:
+    sources = [*made.sources, *made.held_out]
+    first = sources[0].manifest
+    lines = [
+        f"tokenizer  {first['tokenizer_vocab_size']:,} ids  {made.tokenizer_folder}",
+        f"{'':<26}{'documents':>14}{'words':>16}{'bytes':>18}{'tokens':>16}",
+    ]
+    for source in sources:
+        lines.append(f"{source.name}  {source.folder}")
+        for side, counts in source.manifest["splits"].items():
+            lines.append(f"{'  ' + side:<26}" + _row(counts))
+        lines += _losses(source)
+    return lines
+
+
+def _row(counts: dict[str, Any]) -> str:
+    widths = {"documents": 14, "words": 16, "bytes": 18, "tokens": 16}
+    return "".join(f"{counts[unit]:>{width},}" for unit, width in widths.items())
+
+
+def _losses(source: PreparedSource) -> list[str]:
+    """Say what was read and is not there, or is there twice."""
+    manifest = source.manifest
+    lines = []
+    if dropped := manifest["dropped"]["empty_documents"]:
+        lines.append(f"  left out: {dropped:,} blank documents of {manifest['dropped']['bytes']:,} bytes")
+    if manifest["cut"]["documents"]:
+        lines.append("  cut: one document has its beginning in training and its end in validation")
+    for step in manifest.get("steps", []):
+        lost = ", ".join(f"{step[unit]['lost']:,} {unit}" for unit in ("documents", "words", "bytes"))
+        lines.append(f"  {step['type']}: lost {lost}")
+    return lines
+
+
+def _show_cache(made: PreparedCorpus | None, *, cleaning: bool, yes: bool, as_json: bool) -> None:
+    from model_foundry.corpus.cache import default_cache_folder
+    from model_foundry.corpus.cache_listing import clean, list_cache, open_files
+
+    cache = default_cache_folder().resolve()
+    used = open_files()
+    if made is not None:
+        used |= {made.tokenizer_folder.parent.resolve()}
+        used |= {source.folder.resolve() for source in [*made.sources, *made.held_out]}
+    entries = list_cache(cache)
+    removed: list[Entry] = []
+    if cleaning:
+        going = [entry for entry in entries if entry.path not in used]
+        size = sum(entry.num_bytes for entry in going)
+        if going and not yes and not _agreed(len(going), size, cache, as_json=as_json):
+            raise typer.Abort
+        removed = [entry for entry in going if clean(entry, in_use=used)]
+        entries = list_cache(cache)
+    if as_json:
+        shown = {"cache": str(cache), "entries": [_entry(entry, used) for entry in entries]}
+        typer.echo(to_json({**shown, "removed": [_entry(entry, used) for entry in removed]}))
+        return
+    typer.echo(f"{cache}: {len(entries)} entries, {_size(sum(entry.num_bytes for entry in entries))}")
+    for entry in entries:
+        about = "  ".join(
+            f"{name} {value:,}" if isinstance(value, int) else str(value)
+            for name, value in entry.about.items()
+        )
+        state = " in use" if entry.path in used else "" if entry.state == "whole" else f" {entry.state}"
+        typer.echo(f"  {entry.kind}/{entry.key[:12]}{state}  {_size(entry.num_bytes)}  {about}".rstrip())
+    if cleaning:
+        typer.echo(f"removed {len(removed)} entries, {_size(sum(entry.num_bytes for entry in removed))}")
+
+
+def _agreed(number: int, size: int, cache: Path, *, as_json: bool) -> bool:
+    if as_json:
+        raise RecipeError("prepare: --clean asks before it removes, and cannot with --json. Add --yes.")
+    return typer.confirm(f"Remove {number} entries ({_size(size)}) from {cache}?")
+
+
+def _entry(entry: Entry, used: set[Path]) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "key": entry.key,
+        "state": entry.state,
+        "in_use": entry.path in used,
+        "bytes": entry.num_bytes,
+        "modified": entry.modified,
+        "about": entry.about,
+    }
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
