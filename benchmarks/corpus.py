@@ -1,4 +1,4 @@
-"""From raw text to tokens on disk: speed, memory and disk beside the usual ways, each in processes of its own.
+"""From raw text to tokens on disk: speed, memory and disk beside the usual ways.
 
     python -m benchmarks.corpus make CORPUS.jsonl --megabytes 105 --texts "texts/*.txt" ...
     python -m benchmarks.corpus compare CORPUS.jsonl --tokenizer FOLDER [--ways ours run_clm] [--turns 3]
@@ -34,7 +34,7 @@ PROCESSES = 2
 
 
 def make(target: Path, megabytes: int, patterns: list[str]) -> None:
-    """Write documents of about 4,000 characters of some texts, shuffled, again and again until it is enough."""
+    """Write documents of about 4,000 characters of some texts, shuffled, as often as it takes."""
     documents = []
     for path in sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)}):
         held: list[str] = []

@@ -50,8 +50,8 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Prepare tokenizer and tokens of a recipe, so that its training begins at once.
 
-        What is there already is not made again, and a preparation that was interrupted goes on. Prints for each
-        source how many documents, words, bytes and tokens there are, and what was left out.
+        What is there already is not made again, and a preparation that was interrupted goes on. Prints for
+        each source how many documents, words, bytes and tokens there are, and what was left out.
 
         Example: model-foundry prepare demo
         Example: model-foundry prepare recipe.yaml tokenizer.vocab_size=16k --workers 4

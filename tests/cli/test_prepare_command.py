@@ -115,8 +115,10 @@ def test_clean_asks_and_with_a_recipe_keeps_what_that_uses(folder: Path):
 def test_what_another_process_reads_or_builds_stays(folder: Path):
     call("recipe.yaml")
     [corpus] = [entry for entry in list_cache(folder / "cache") if entry.kind == "corpora"]
-    program = "import numpy, sys; a = numpy.load(sys.argv[1], mmap_mode='r'); "
+    program = (
+        "import numpy, sys; a = numpy.load(sys.argv[1], mmap_mode='r'); "
         "print(len(a), flush=True); sys.stdin.read()"
+    )
     file = corpus.path / "train" / "tokens-00000.npy"
     reader = subprocess.Popen(
         [sys.executable, "-c", program, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
