@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import signal
 import sys
@@ -18,6 +20,9 @@ def main() -> None:
     """Do jobs until there are no more."""
     end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it decides
+    for library in ("tokenizers", "snaptokens"):  # while there is nothing else to do
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
     for line in sys.stdin:
         try:
             for done in perform(json.loads(line)):

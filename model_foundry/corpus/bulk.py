@@ -12,8 +12,7 @@ from model_foundry.corpus._word_table import JoinedTexts, WordTable, join_texts
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fast import FastTokenizer
 
-_JUDGED_CHARACTERS = 4 << 10
-_JUDGED_OF_A_TEXT = 1 << 10
+_JUDGED_CHARACTERS = 3 << 10
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class BulkEncoder:
     def __init__(self, encoder: TextEncoder, fast: FastTokenizer | None) -> None:
         self.encoder = encoder
         self.fast = fast
+        self._judged = 0
         self._table = None if encoder.spelled_tokens is None else WordTable(encoder)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
@@ -54,21 +54,23 @@ class BulkEncoder:
         Raises:
             TokensDiffer: When the fast tokenizer cannot be relied on for this text.
         """
-        joined = join_texts(texts)
         if self.fast is None:
             ids, lengths = self.encoder.encode_flat(texts)
         else:
             ids, lengths = self.fast.encode(texts)
             self._judge(texts)
+        joined = join_texts(texts)  # after the tokenizer: Python keeps the UTF-8 that it has asked for
         ids, words, lengths = self._with_words(texts, joined, ids, lengths)
         return Encoded(ids, words, lengths, joined.sizes, int(np.count_nonzero(joined.word_begins())))
 
     def _judge(self, texts: Sequence[str]) -> None:
-        """Compare the beginnings of texts that stand all over the batch."""
-        step = max(1, len(texts) * _JUDGED_OF_A_TEXT // _JUDGED_CHARACTERS)
-        sample = [text[:_JUDGED_OF_A_TEXT] for text in texts[::step]]
+        """Compare the beginning of a text, each time at another place of the batch."""
         assert self.fast is not None
-        self.fast.require_equal(self.encoder, sample)
+        if texts:
+            self._judged += 1
+            self.fast.require_equal(
+                self.encoder, [texts[self._judged * 61 % len(texts)][:_JUDGED_CHARACTERS]]
+            )
 
     def _with_words(
         self,

@@ -15,7 +15,7 @@ from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.reading import Part
 from model_foundry.errors import DataError
 
-_BATCH_CHARACTERS = 2 << 20
+_BATCH_CHARACTERS = 1 << 20
 _MAX_WORDS = 255  # of one token, in a uint8
 
 

@@ -23,7 +23,7 @@ from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.progress import Report
 from model_foundry.corpus.sections import SECTION_BYTES, Section, sections_of
-from model_foundry.corpus.sides import Sides, find_sides
+from model_foundry.corpus.sides import Sides, find_sides, sides_entry
 from model_foundry.corpus.source import Source
 from model_foundry.corpus.split import SplitRule, SplitSource
 from model_foundry.corpus.steps import DocumentStep
@@ -61,6 +61,12 @@ class _Work:
         if len(self.sections) == 1:
             return None
         return find_sides(self.source, self.sections, self._cache / "splits", self._workers, self._report)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is surely work for several processes."""
+        is_divided = self.source.rule.kind in ("document", "tail") and len(self.sections) > 1
+        return is_divided and not sides_entry(self.source, self.sections, self._cache / "splits").exists()
 
     def sides_of_parts(self) -> Sides | None:
         return None if self.source.rule.kind in ("train", "validation") else self.sides
@@ -137,17 +143,16 @@ def prepare_corpus(
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
     rule = _rule(validation, seed)
-    training = [_read(source, number, rule, folders, cache, steps) for number, source in enumerate(sources)]
-    held_out = [
-        _read(source, number, SplitRule("validation"), folders, cache, steps, "held_out-")
-        for number, source in enumerate(validation.sources)
-    ]
+    training = _read(sources, rule, folders, cache, steps)
+    held_out = _read(validation.sources, SplitRule("validation"), folders, cache, steps, "held_out-")
     _warn_of_shared_files(training, held_out)
     with Workers(workers or usable_cores()) as processes:
         work = {
             source.name: _Work(source, section_bytes, cache, processes, progress, fast)
             for source in [*training, *held_out]
         }
+        if any(one.is_new for one in work.values()):
+            processes.start()
         made = prepare_tokenizer(
             tokenizer,
             training,
@@ -172,16 +177,18 @@ def _rule(validation: Validation, seed: int) -> SplitRule:
 
 
 def _read(
-    source: Source,
-    number: int,
+    sources: list[Source],
     rule: SplitRule,
     folders: list[Path],
     cache: Path,
     steps: Sequence[DocumentStep],
     prefix: str = "",
-) -> SplitSource:
-    inputs = fingerprint(source.inputs(folders), cache)
-    return SplitSource(f"{prefix}{source.part_name()}-{number}", source, inputs, rule, steps)
+) -> list[SplitSource]:
+    made = []
+    for number, source in enumerate(sources):
+        inputs = fingerprint(source.inputs(folders), cache)
+        made.append(SplitSource(f"{prefix}{source.part_name()}-{number}", source, inputs, rule, steps))
+    return made
 
 
 def _warn_of_shared_files(training: list[SplitSource], held_out: list[SplitSource]) -> None:

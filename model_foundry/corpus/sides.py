@@ -57,6 +57,13 @@ class Sides:
         return {"held_out": held_out, "first": first, "documents": self.documents[number]}
 
 
+def sides_entry(source: SplitSource, sections: list[Section], cache: Path) -> Path:
+    """Return where the sides of a source are, or will be."""
+    sizes = [section.size for section in sections]
+    made_from = {**source.key(with_steps=False), "sections": sizes}
+    return cache / digest_of({"format": _FORMAT, "kind": "split", **made_from})
+
+
 def find_sides(
     source: SplitSource, sections: list[Section], cache: Path, workers: Workers, report: Report | None
 ) -> Sides:
@@ -65,9 +72,7 @@ def find_sides(
     Raises:
         DataError: When the text cannot be read, or cannot be divided as asked.
     """
-    sizes = [section.size for section in sections]
-    made_from = {**source.key(with_steps=False), "sections": sizes}
-    key = digest_of({"format": _FORMAT, "kind": "split", **made_from})
+    key = sides_entry(source, sections, cache).name
 
     def build(folder: Path) -> None:
         scans = folder / "scans"

@@ -57,6 +57,12 @@ class Workers:
     ) -> None:
         self.close()
 
+    def start(self, number: int | None = None) -> None:
+        """Start processes that are not there yet, so that they load what they need before there are jobs."""
+        wanted = self.number if number is None else number
+        while wanted > 1 and len(self._processes) < wanted:
+            self._processes.append(self._start())
+
     def close(self) -> None:
         """End the processes, whatever they are doing."""
         for process in self._processes:
@@ -88,8 +94,7 @@ class Workers:
 
     def _run(self, jobs: Sequence[Job]) -> Iterator[Finished | Done | None]:
         waiting = list(enumerate(jobs))[::-1]
-        while len(self._processes) < min(self.number, len(jobs)):
-            self._processes.append(self._start())
+        self.start(min(self.number, len(jobs)))
         doing: dict[int, int] = {}
         with selectors.DefaultSelector() as selector:
             for at, process in enumerate(self._processes):

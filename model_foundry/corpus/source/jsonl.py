@@ -69,7 +69,7 @@ class JsonLines(PathSource):
                 "the line."
             )
         try:
-            if not text.isascii():
+            if "\\u" in line:  # only an escape can leave half of a pair in text that was decoded
                 text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
