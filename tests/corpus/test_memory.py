@@ -63,23 +63,20 @@ def test_two_gigabytes_are_prepared_in_less_than_one(tmp_path: Path):
     with (tmp_path / "b.txt").open("w") as file:
         for _ in range(repeats):
             file.write(whole)
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path), "tail"], stdout=subprocess.PIPE, text=True
-    )
-    watched, most = psutil.Process(process.pid), 0
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    printed = ""
+    with (tmp_path / "printed").open("w") as printed:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), "tail"], stdout=printed)
+    watched, most, began = psutil.Process(process.pid), 0, time.monotonic()
     while process.poll() is None:
         most = max(most, held_by(watched))
-        printed += process.stdout.read() or ""
         time.sleep(0.05)
-    printed += process.stdout.read() or ""
+    print(f"{most / 1e6:.0f} MB at most, {time.monotonic() - began:.0f} s")
 
     assert process.returncode == 0
     assert most < 1_000_000_000, f"{most / 1e6:.0f} MB"
-    first, second = (open_prepared(Path(line), verify=True) for line in printed.splitlines()[-2:])
+    first, second = (
+        open_prepared(Path(line), verify=True)
+        for line in (tmp_path / "printed").read_text().splitlines()[-2:]
+    )
     splits = [list(source.manifest["splits"].values()) for source in (first, second)]
     assert sum(side["documents"] for side in splits[0]) == lines + first.manifest["cut"]["documents"]
     assert sum(side["bytes"] for side in splits[1]) == (tmp_path / "b.txt").stat().st_size
-    print(f"{most / 1e6:.0f} MB at most")
