@@ -48,6 +48,7 @@ LAYERS = {  # the longest name that fits decides; but the __init__.py of a folde
     "model_foundry.export": 5,
     "model_foundry.importing": 5,
     "model_foundry.report": 5,
+    "model_foundry.planning": 5,
     "model_foundry.cli": 6,
     "model_foundry.train": 6,
     "model_foundry.__main__": 6,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from model_foundry.evaluation.scoring import Scorer
     from model_foundry.objective import Batch
 
-_TOKENS_A_BATCH = 8192
+TOKENS_A_BATCH = 8192
+"""Most tokens of a batch, or one window."""
 
 
 class HeldOut(Suite):
@@ -33,7 +34,7 @@ class HeldOut(Suite):
             name: Windows(stream, subject.context, subject.documents)
             for name, stream in subject.held_out.items()
         }
-        rows = max(1, _TOKENS_A_BATCH // subject.context)
+        rows = max(1, TOKENS_A_BATCH // subject.context)
         self._batches = [
             (name, range(first, min(first + rows, windows.count)))
             for name, windows in self._windows.items()

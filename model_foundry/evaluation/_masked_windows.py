@@ -14,7 +14,8 @@ from model_foundry.evaluation import Measure, Outcome, Subject, Suite, Table
 from model_foundry.objective import IGNORED, Objective, Tokens
 from model_foundry.seeds import derive_seed
 
-_TOKENS_A_BATCH = 8192
+TOKENS_A_BATCH = 8192
+"""Most tokens of a batch, or one window."""
 
 
 class MaskedWindows(Suite):
@@ -27,7 +28,7 @@ class MaskedWindows(Suite):
         self._objective = objective
         self._rows: dict[str, WindowDataset] = {}
         self._batches: list[tuple[str, range]] = []
-        size = max(1, _TOKENS_A_BATCH // subject.context)
+        size = max(1, TOKENS_A_BATCH // subject.context)
         for number, (name, stream) in enumerate(subject.held_out.items()):
             windows = Windows(stream, subject.context, subject.documents, objective.shared_tokens)
             if not windows.count:

@@ -82,11 +82,10 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
     if config.data.documents == "isolate":
         direction = config.model.direction
         require_isolation(model, config.objective, direction, data.encoder.vocab_size, config.data.context)
-    plan = plan_run(config, data.facts, _model_facts(model, config), processes)
-    rates = {name: factor.learning_rate for name, factor in factors.items()}
-    optimizer = config.optimizer.build(model, rates)
-    if config.averaging is not None:
-        optimizer = config.averaging.around(optimizer)
+    plan = plan_run(config, data.facts, model_facts(model, config), processes)
+    optimizer = build_optimizer(
+        config, model, {name: factor.learning_rate for name, factor in factors.items()}
+    )
     course = build_course(config, data.windows, plan, folders)
     arrangement = config.objective.arrangement(
         tokens_of(data.encoder),
@@ -95,6 +94,14 @@ def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, f
         positions=course.span(plan.updates - 1).stop,
     )
     return Built(model, optimizer, plan, course, build_rows(course, plan), arrangement, taken)
+
+
+def build_optimizer(
+    config: ExperimentConfig, model: PreTrainedModel, rates: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer, with the average that it keeps; ``rates`` are factors by name."""
+    optimizer = config.optimizer.build(model, rates)
+    return optimizer if config.averaging is None else config.averaging.around(optimizer)
 
 
 def tokens_of(encoder: TextEncoder) -> Tokens:
@@ -131,11 +138,16 @@ def _build_model(
     if config.scaling:
         config.scaling.require_effect(model)
     if config.training.gradient_checkpointing:
-        _enable_gradient_checkpointing(model)
+        enable_gradient_checkpointing(model)
     return model, factors, taken
 
 
-def _enable_gradient_checkpointing(model: PreTrainedModel) -> None:
+def enable_gradient_checkpointing(model: PreTrainedModel) -> None:
+    """Have the model compute its activations anew in the backward pass.
+
+    Raises:
+        RecipeError: When it cannot.
+    """
     if not model.supports_gradient_checkpointing:
         raise RecipeError(
             f"training.gradient_checkpointing: a {type(model).__name__} cannot compute its activations anew. "
@@ -144,7 +156,8 @@ def _enable_gradient_checkpointing(model: PreTrainedModel) -> None:
     model.activation_checkpointing_enable()
 
 
-def _model_facts(model: PreTrainedModel, config: ExperimentConfig) -> ModelFacts:
+def model_facts(model: PreTrainedModel, config: ExperimentConfig) -> ModelFacts:
+    """Return what is counted on the model, on any device."""
     counts = count_parameters(model)
     return ModelFacts(
         parameters=counts["total"],

@@ -13,6 +13,7 @@ from model_foundry.data.loader import rounds
 from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
+from model_foundry.planning.states import checkpoint_sizes, without_contents
 from model_foundry.running.announcing import in_words
 from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
@@ -21,13 +22,14 @@ from model_foundry.running.evaluation_files import EvaluationFiles
 from model_foundry.running.measuring import Measuring, what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
-from model_foundry.running.saving import Saver, milestones_after, moment, next_checkpoint, require_same_moment
+from model_foundry.running.saving import Saver, moment, next_checkpoint, planned_saves, require_same_moment
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.device_peaks import peak_flops
+from model_foundry.training.disk import CheckpointSizes, disk_use
 from model_foundry.training.following import Followers, require_packages
 from model_foundry.training.interruption import Interruption
 from model_foundry.training.loop import TrainingLoop
@@ -98,14 +100,17 @@ def build_loop(
     built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders)
     if is_main:
         record_run(trainer, data, built)
-    say(summary(config, built.plan, accelerator))
-    return _place(trainer, data, built, accelerator, checkpoint, stop, say)
+    sizes = checkpoint_sizes(config, without_contents(built.model), data.corpus.tokenizer_folder)
+    disk = disk_use(planned_saves(config, built.plan), sizes, config.checkpoints.keep_resumable)
+    say(summary(config, built.plan, disk, accelerator))
+    return _place(trainer, data, built, sizes, accelerator, checkpoint, stop, say)
 
 
 def _place(
     trainer: Trainer,
     data: Data,
     built: Built,
+    sizes: CheckpointSizes,
     accelerator: Accelerator,
     checkpoint: Checkpoint | None,
     stop: StopRequest,
@@ -114,12 +119,11 @@ def _place(
     config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
     is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
     model, optimizer = accelerator.prepare(built.model, built.optimizer)
-    checkpoints = _checkpoints(trainer, data, built, accelerator, checkpoint)
-    state = TrainState()
+    checkpoints = _checkpoints(trainer, data, built, sizes, accelerator, checkpoint)
+    state = _restore(trainer, built, checkpoints, checkpoint, curve) if checkpoint else TrainState()
     if checkpoint:
-        state = _restore(trainer, built, checkpoints, checkpoint, curve)
         say(f"resumed from {checkpoint.path.name}: {state.tokens:,} tokens seen")
-    checkpoints.require_space(built.model, milestones_after(config, plan, state.updates))
+    checkpoints.require_space(planned_saves(config, plan, after=state.updates if checkpoint else -1))
     if is_main:
         run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
     unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
@@ -241,7 +245,12 @@ def _subject(
 
 
 def _checkpoints(
-    trainer: Trainer, data: Data, built: Built, accelerator: Accelerator, checkpoint: Checkpoint | None
+    trainer: Trainer,
+    data: Data,
+    built: Built,
+    sizes: CheckpointSizes,
+    accelerator: Accelerator,
+    checkpoint: Checkpoint | None,
 ) -> CheckpointManager:
     config, run = trainer.config, trainer.run
     facts = checkpoint_facts(config, data.corpus, built, run.run_id() if accelerator.is_main_process else "")
@@ -254,6 +263,7 @@ def _checkpoints(
         facts=facts,
         keep_resumable=config.checkpoints.keep_resumable,
         tell=run.event,
+        sizes=sizes,
     )
 
 

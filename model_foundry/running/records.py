@@ -15,8 +15,10 @@ from model_foundry.config.plan import RunPlan
 from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
 from model_foundry.errors import DataError
 from model_foundry.manifest import json_sha256
+from model_foundry.planning.amounts import in_bytes
 from model_foundry.running.courses import ORDER_FILE, describe_course, store_order
 from model_foundry.training.checkpointing import tokenizer_sha256
+from model_foundry.training.disk import DiskUse
 from model_foundry.training.environment import describe_environment, package_versions
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def require_same_data(checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
             )
 
 
-def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -> str:
+def summary(config: ExperimentConfig, plan: RunPlan, disk: DiskUse, accelerator: Accelerator) -> str:
     """Return what a person wants to know before the first update: device, corpus, model, length."""
     device = accelerator.device.type
     where = f"{plan.processes} x {device}" if plan.processes > 1 else device
@@ -122,7 +124,8 @@ def summary(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -
         f"  corpus  {corpus.documents:,} documents · {corpus.words:,} words · {corpus.targets:,} tokens",
         f"  model   {model.parameters:,} parameters ({model.embedding_parameters:,} in embeddings)",
         f"  run     {plan.updates:,} updates of {_tokens_of_updates(plan)} tokens · "
-        f"{plan.epochs:.2f} epochs · {len(plan.checkpoints)} checkpoints",
+        f"{plan.epochs:.2f} epochs · {len(plan.checkpoints)} checkpoints · "
+        f"{in_bytes(disk.most_bytes)} of disk",
     ]
     return "\n".join(lines)
 

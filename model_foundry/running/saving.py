@@ -14,6 +14,7 @@ from model_foundry.running.records import position_facts
 from model_foundry.running.reporting import keep_report_up
 from model_foundry.training.aliases import add_alias
 from model_foundry.training.checkpoint_files import published
+from model_foundry.training.disk import PlannedSave
 from model_foundry.training.mirror import Mirror
 from model_foundry.training.remote import Remote
 from model_foundry.units import Duration
@@ -179,6 +180,39 @@ def require_same_moment(checkpoint: Checkpoint, now: dict[str, Any], *, may_chan
             )
 
 
+def planned_saves(config: ExperimentConfig, plan: RunPlan, after: int = -1) -> list[PlannedSave]:
+    """Return the checkpoints that the run will publish after so many updates, in their order.
+
+    Points in tokens, words or bytes fall where the plan expects them.
+    """
+    rules = [
+        (rule.kind, plan.updates_of(point))
+        for rule in config.checkpoints.schedule
+        for point in rule.points(plan.length)
+    ]
+    milestones = {0, plan.updates, *(update for _, update in rules)}
+    resumable = {0, plan.updates, *(update for kind, update in rules if kind == "resumable")}
+    resumable |= set(interval_ends(plan, config.checkpoints.rolling))
+    return [
+        PlannedSave(update, update in resumable, update in milestones)
+        for update in sorted(milestones | resumable)
+        if after < update <= plan.updates
+    ]
+
+
+def interval_ends(plan: RunPlan, every: Duration | None) -> list[int]:
+    """Return the updates at which an interval ends; for tokens, words and bytes an estimate."""
+    if every is None:
+        return []
+    if every.unit == "updates":
+        return [*range(int(every.amount), plan.updates + 1, int(every.amount))]
+    ends, number = set[int](), 1
+    while (end := plan.updates_of(Duration(every.amount * number, every.unit))) <= plan.updates:
+        ends.add(max(1, end))
+        number += 1
+    return sorted(ends)
+
+
 def milestones(config: ExperimentConfig, plan: RunPlan) -> list[Duration]:
     """Return the points of the run whose weights are kept, beside its first and its last."""
     return [point for rule in config.checkpoints.schedule for point in rule.points(plan.length)]
@@ -203,9 +237,3 @@ def next_checkpoint(config: ExperimentConfig, plan: RunPlan) -> Callable[[int], 
         return min(due, end_of(1 + bisect_right(range(1, plan.updates + 1), update, key=end_of)))
 
     return following
-
-
-def milestones_after(config: ExperimentConfig, plan: RunPlan, updates: int) -> int:
-    """Return how many checkpoints with weights that stay are still to come after ``updates``."""
-    points = {plan.updates_of(point) for point in milestones(config, plan)} | {0, plan.updates}
-    return sum(point > updates for point in points)

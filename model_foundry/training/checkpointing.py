@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +29,7 @@ from model_foundry.training.checkpoint_files import (
     find_checkpoint,
     open_checkpoint,
 )
+from model_foundry.training.disk import CheckpointSizes, PlannedSave
 from model_foundry.training.publishing import clean_up, new_temporary, publish, replace_file
 from model_foundry.training.restoring import (
     inexact_because,
@@ -67,6 +68,7 @@ class CheckpointManager:
         facts: What ``trainer_state.json`` shall say beside clock and machine: run, recipe, hashes, topology.
         keep_resumable: How many resumable states are kept.
         tell: Called with the kind and facts of an event when old ones are removed.
+        sizes: What one checkpoint takes on the disk.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class CheckpointManager:
         tokenizer: Path,
         facts: dict[str, Any],
         keep_resumable: int,
+        sizes: CheckpointSizes,
         tell: Callable[..., None] = lambda kind, **facts: None,
     ) -> None:
         self.folder = folder
@@ -87,7 +90,7 @@ class CheckpointManager:
         self._files = StateFiles(accelerator)
         self._writer = Writer()
         self._tokenizer = tokenizer
-        self._space = Space(folder, tokenizer)
+        self._space = Space(folder, sizes)
         self._facts = {**facts, **machine_facts(accelerator.device)}
         self._keep_resumable = keep_resumable
         self._retention = Retention(folder, facts["run_id"], keep_resumable, tell)
@@ -121,21 +124,18 @@ class CheckpointManager:
         self._writer.close()
         self._retention.settle()
 
-    def require_space(self, model: PreTrainedModel, milestones: int) -> None:
+    def require_space(self, saves: Sequence[PlannedSave]) -> None:
         """Refuse, before the first update, a run whose checkpoints cannot fit; called by all ranks.
 
         Args:
-            model: The model to be trained.
-            milestones: How many milestones are still to come.
+            saves: The checkpoints to come.
 
         Raises:
             RunDirectoryError: Saying how much is needed and free, and where.
         """
         held = self._last.bytes if self._last else 0
         self._agreement.on_main(
-            lambda: self._space.require_for_run(
-                model, keep_resumable=self._keep_resumable, milestones=milestones, held_bytes=held
-            )
+            lambda: self._space.require_for_run(saves, keep_resumable=self._keep_resumable, held_bytes=held)
         )
 
     def save(
@@ -243,7 +243,7 @@ class CheckpointManager:
         if is_checked:
             require_finite(model, self._accelerator._optimizers)  # those that save_state writes
         self._retention.settle()
-        self._space.require_for_save(model, self._last)
+        self._space.require_for_save(self._last)
 
     def _publish(
         self,
@@ -285,7 +285,7 @@ class CheckpointManager:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ResourceError(
             f"{self.folder}: {checkpoint_name(state.updates)} could not be saved: {reason}. It needs about "
-            f"{self._space.needed_bytes(model, self._last):,} bytes; {self._space.free_bytes:,} are free. "
+            f"{self._space.needed_bytes(self._last):,} bytes; {self._space.free_bytes:,} are free. "
             f"Last good checkpoint: {self.last_good or 'none'}. Repair the disk or free some space, "
             "then use --resume-from latest."
         ) from error

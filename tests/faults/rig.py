@@ -28,6 +28,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from model_foundry.manifest import ManifestError, read_manifest
 from model_foundry.training.checkpoint_files import Checkpoint, find_checkpoint
 from model_foundry.training.checkpointing import CheckpointManager
+from model_foundry.training.disk import CheckpointSizes
 from model_foundry.training.state import TrainState
 
 RUN_ID = "rig"
@@ -70,8 +71,15 @@ class Rig:
             "world_size": self.accelerator.num_processes,
             "micro_batch_size": 2,
         }
+        weights = 4 * sum(tensor.numel() for tensor in self.model.parameters())
+        self.sizes = CheckpointSizes(weights, 2 * weights, beside=64 * 1024)
         self.manager = CheckpointManager(
-            self.folder, self.accelerator, tokenizer=tokenizer, facts=facts, keep_resumable=keep
+            self.folder,
+            self.accelerator,
+            tokenizer=tokenizer,
+            facts=facts,
+            keep_resumable=keep,
+            sizes=self.sizes,
         )
         self.state = TrainState()
 

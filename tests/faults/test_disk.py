@@ -17,6 +17,7 @@ import pytest
 from model_foundry.errors import ModelFoundryError, ResourceError, RunDirectoryError
 from model_foundry.run_directory import RunDirectory
 from model_foundry.training.checkpoint_files import find_checkpoint, published
+from model_foundry.training.disk import PlannedSave
 from tests.faults.rig import RUN_ID, Rig, fork, litter, result_of
 from tests.faults.system_calls import can_strace, persistence_calls, traced
 from tests.faults.test_kill import require_recovery
@@ -225,11 +226,11 @@ def test_a_disk_that_can_no_longer_be_written_leaves_what_is_there(small_disk, a
 def test_a_run_that_cannot_fit_is_refused_before_it_begins(small_disk, milestones, times):
     disk = small_disk("size=16m")
     rig = Rig(disk / "run", width=64)
-    rig.manager.require_space(rig.model, 0)
+    rig.manager.require_space(_saves(0))
     _fill(disk, 12 * sum(tensor.numel() for tensor in rig.model.parameters()) // times)
 
     with pytest.raises(RunDirectoryError) as caught:
-        rig.manager.require_space(rig.model, milestones)
+        rig.manager.require_space(_saves(milestones))
 
     needed, free, path = re.findall(r"need ([\d,]+) bytes, ([\d,]+) free at (\S+)\. Free", str(caught.value))[
         0
@@ -238,6 +239,12 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins(small_disk, milestone
     assert path == str(disk / "run" / "checkpoints")
     assert "checkpoints.keep_resumable" in str(caught.value)
     assert (caught.value.exit_status, caught.value.reason) == (2, "io_error")
+
+
+def _saves(milestones: int) -> list[PlannedSave]:
+    """Three resumable states and milestones of weights alone."""
+    rolling = [PlannedSave(update, is_resumable=True, is_milestone=False) for update in range(3)]
+    return rolling + [PlannedSave(3 + number, False, True) for number in range(milestones)]
 
 
 def _read_only(mount: Callable[..., Path], tmp_path: Path) -> Path:
