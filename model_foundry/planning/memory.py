@@ -134,6 +134,7 @@ class MicroBatches:
     def __init__(self, config: ExperimentConfig, shape: Shape) -> None:
         self.windows, self.rounds = shape.micro_batch_size, min(_MOST_ROUNDS, shape.rounds)
         self._context, self._isolates = config.data.context, config.data.documents == "isolate"
+        self._tokens = shape.tokens
         self._has_padding = shape.filled_share < 1
         self._arrangement = config.objective.arrangement(
             shape.tokens, config.model.direction, seed=0, positions=1
@@ -144,7 +145,8 @@ class MicroBatches:
         if self._arrangement is None:
             return 1.0
         context, drawn, counted = self._context, 64, 0
-        tokens_W = np.zeros(context + shared, np.int64)
+        plain = next(token for token in range(self._tokens.size) if token not in self._tokens.special_ids)
+        tokens_W = np.full(context + shared, plain, np.int64)
         for position in range(drawn):
             ids_T = tokens_W[:context].copy()
             targets_T = tokens_W[shared:].copy() if shared else np.full(context, IGNORED, np.int64)
