@@ -19,8 +19,9 @@ from model_foundry.averaging import Averaging
 from model_foundry.config import schema, stages
 from model_foundry.config._field_texts import field_texts, owner
 from model_foundry.config.check import NOT_YET
-from model_foundry.corpus import Validation
+from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.intervention import Intervention
+from model_foundry.corpus.parser import Parser
 from model_foundry.corpus.source import Source
 from model_foundry.evaluation import Evaluator
 from model_foundry.milestone import Milestone
@@ -73,6 +74,7 @@ BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
 PARTS: list[tuple[str, type[Part]]] = [
     ("corpus.sources", Source),
     ("corpus.interventions", Intervention),
+    ("corpus.parser", Parser),
     ("tokenizer", Tokenizer),
     ("model", Architecture),
     ("initialization", Initialization),
@@ -88,6 +90,7 @@ PARTS: list[tuple[str, type[Part]]] = [
 SECTIONS: list[tuple[str, type[Settings]]] = [
     ("seeds", schema.Seeds),
     ("corpus", schema.Corpus),
+    ("corpus.exposure", Exposure),
     ("corpus.validation", Validation),
     ("data", schema.Data),
     ("data.context_warmup", stages.ContextStage),

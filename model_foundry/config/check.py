@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from model_foundry.config._conditions import conditions
 from model_foundry.config._problems import Finding, Path, dotted, recipe_error
 from model_foundry.config._problems import Problem as _Problem
 from model_foundry.config._weights import init_from, scaling
@@ -36,7 +37,6 @@ _REPAIRS = {
 NOT_YET = [
     NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
-    NotYet("corpus.interventions", lambda value: bool(value), "leave corpus.interventions empty"),
 ]
 
 
@@ -77,6 +77,7 @@ def check_rules(config: ExperimentConfig, right: Collection[str] | None = None) 
         ({"corpus", "data"}, _explicit_order),
         ({"corpus", "evaluation"}, _held_out),
         ({"checkpoints", "evaluation"}, _best),
+        ({"corpus"}, conditions),
         ({"evaluation"}, _labels),
         ({"evaluation", "objective"}, _held_out_losses),
         ({"model", "objective"}, _direction),

@@ -18,8 +18,9 @@ from model_foundry.config.best import BestBy
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.stages import BatchWarmup, ContextStage, MixtureStage, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
-from model_foundry.corpus import Validation
+from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.intervention import Intervention
+from model_foundry.corpus.parser import Parser
 from model_foundry.corpus.source import Source
 from model_foundry.evaluation import Evaluator
 from model_foundry.milestone import Milestone
@@ -83,7 +84,13 @@ class Corpus(Settings):
     """Where the text comes from, in order."""
 
     interventions: list[PartOf[Intervention]] = Field(default_factory=list)
-    """Edits to the text of the training documents, in order."""
+    """Edits to the text of the training documents; all are planned on the text as it was written."""
+
+    parser: PartOf[Parser] | None = None
+    """Parses the sources that bring no parse, where interventions need one: {type: spacy, model: ...}."""
+
+    exposure: Exposure = Exposure()
+    """How training text that interventions take away is made up for."""
 
     validation: Validation = Validation()
     """What is held out for evaluation."""

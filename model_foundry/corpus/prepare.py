@@ -19,6 +19,8 @@ from pathlib import Path
 
 from model_foundry.corpus import Validation
 from model_foundry.corpus.cache import digest_of, get_or_build, write_manifest
+from model_foundry.corpus.conditions import Condition
+from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.progress import Report
@@ -117,6 +119,7 @@ def prepare_corpus(
     folders: list[Path],
     cache: Path,
     steps: Sequence[DocumentStep] = (),
+    condition: Condition | None = None,
     progress: Report | None = None,
     workers: int | None = None,
     section_bytes: int = SECTION_BYTES,
@@ -132,6 +135,7 @@ def prepare_corpus(
         folders: Where relative paths are looked for.
         cache: Everything is written below it; ``default_cache_folder()`` is the usual one.
         steps: What is done to every document of every source, in order.
+        condition: Interventions, after the steps, and what goes with them.
         progress: Told now and then how far it is.
         workers: Processes that read and encode; as many as there are cores by default. Changes no byte.
         section_bytes: Text that one of them takes at a time. Changes no byte.
@@ -146,6 +150,9 @@ def prepare_corpus(
     training = _read(sources, rule, folders, cache, steps)
     held_out = _read(validation.sources, SplitRule("validation"), folders, cache, steps, "held_out-")
     _warn_of_shared_files(training, held_out)
+    if condition is not None:
+        training = [condition.applied_to(source, cache) for source in training]
+        held_out = [condition.applied_to(source, cache) for source in held_out]
     with Workers(workers or usable_cores()) as processes:
         work = {
             source.name: _Work(source, section_bytes, cache, processes, progress, fast)
@@ -162,6 +169,11 @@ def prepare_corpus(
             seed,
             progress,
         )
+        if condition is not None:
+            encoder = TextEncoder(made.folder)
+            training = [condition.matched(source, held_out, encoder, cache) for source in training]
+            matched = (_Work(source, section_bytes, cache, processes, progress) for source in training)
+            work |= {each.source.name: each for each in matched}
         return PreparedCorpus(
             tokenizer_folder=made.folder,
             sources=[work[source.name].write(made) for source in training],

@@ -85,6 +85,8 @@ def corpus_manifest(prepared: PreparedCorpus) -> dict[str, Any]:
 def _summary(source: PreparedSource) -> dict[str, Any]:
     kept = ("name", "key", "source", "split", "inputs", "dropped", "cut")
     summary = {key: source.manifest[key] for key in kept}
+    if source.manifest.get("steps"):
+        summary["steps"] = source.manifest["steps"]
     sides = source.manifest["splits"].items()
     summary["splits"] = {
         side: {key: value for key, value in counts.items() if key != "shards"} for side, counts in sides

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_foundry.corpus.cache import default_cache_folder
+from model_foundry.corpus.conditions import Condition
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus
 from model_foundry.corpus.progress import Progress, Report
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 _PLAIN_SECONDS = 10.0
 _SHORT_SECONDS = 2.0
 """A stage that is over so soon leaves one line, not two."""
+
+
+def condition_of(config: ExperimentConfig) -> Condition | None:
+    """Return what a recipe's interventions make of its sources, None without any."""
+    corpus = config.corpus
+    if not corpus.interventions:
+        return None
+    edited = corpus.validation.edited
+    return Condition(corpus.interventions, corpus.exposure, corpus.parser, edited, config.seed_of("data"))
 
 
 def prepare_text(
@@ -49,6 +59,7 @@ def prepare_text(
         seed=config.seed_of("data"),
         folders=folders,
         cache=default_cache_folder(),
+        condition=condition_of(config),
         progress=show,
         workers=workers,
     )

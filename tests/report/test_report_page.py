@@ -105,6 +105,29 @@ def test_every_clock_that_the_files_have_can_be_the_axis(make_run: MakeRun):
         assert page.count(f'class="plot x-{axis}"') == page.count("<figure>")
 
 
+def test_shows_what_interventions_did_to_the_text(make_run: MakeRun):
+    run = make_run()
+    corpus = json.loads((run / "corpus.manifest.json").read_text())
+    parts = [{"type": "identity", "intensity": 1.0}, {"type": "remove_articles", "intensity": 0.25}]
+    counts = {"1/remove_articles/candidates": 4000, "1/remove_articles/words_removed": 1007}
+    pool = {"type": "pool", "unit": "words", "target": 5000, "kept": 4500, "refilled": 502}
+    corpus["sources"][0]["steps"] = [
+        {**pool, "counts": {"pool": 12, "refilled": 3}},
+        {"type": "interventions", "interventions": parts, "counts": counts},
+    ]
+    (run / "corpus.manifest.json").write_text(json.dumps(corpus))
+
+    page = render(read_run(run))
+
+    table = page.partition("<h3>Interventions</h3>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    assert rows == [
+        ["a-0", "identity", *["0"] * 8],
+        ["a-0", "remove_articles at 0.25", "4,000", "0", "1,007", *["0"] * 5],
+    ]
+    assert "a-0: 5,002 of 5,000 words, 502 of them from 3 of the pool&#39;s 12 documents" in page
+
+
 def test_needs_no_network_and_no_script_and_is_well_formed(make_run: MakeRun):
     page = render(read_run(make_run()))
     balance = Balance()

@@ -14,9 +14,11 @@ class RemoveSubjectPronouns(WordRemoval):
     """Words with UPOS PRON and one of the relations; questions and relative clauses are not excepted."""
 
     relations: Annotated[list[str], Field(min_length=1)] = Field(
-        default=["nsubj", "nsubj:pass", "nsubj:outer"]
+        default=["nsubj", "nsubj:pass", "nsubj:outer", "nsubjpass"]
     )
-    """Relations that count as subject, exactly as annotated; the default has those of passives, too."""
+    """Relations that count as subject, exactly as annotated; the default has those of passives, too,
+
+    and the name that parsers with ClearNLP's relations have for those."""
 
     pronoun_types: list[str] = Field(default_factory=list)
     """Only pronouns with one of these values of PronType, such as [Prs]; without any, all."""
