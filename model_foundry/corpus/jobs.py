@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,8 @@ def _encode(job: Job, source: Source, inputs: list[Input], steps: Sequence[Docum
             _save_chunks(folder / f"{number:03d}.npz", held)
             number, held, held_tokens = number + 1, [], 0
     _save_chunks(folder / f"{number:03d}.npz", held)
-    facts = {**asdict(tally), "files": number + 1}
+    steps_told = [{**vars(counted), "counts": dict(counted.counts)} for counted in tally.steps]
+    facts = {**asdict(replace(tally, steps=[])), "steps": steps_told, "files": number + 1}
     _write_whole(folder / "tally.json", json.dumps(facts).encode())
 
 

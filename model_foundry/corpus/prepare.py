@@ -146,13 +146,8 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
-    rule = _rule(validation, seed)
-    training = _read(sources, rule, folders, cache, steps)
-    held_out = _read(validation.sources, SplitRule("validation"), folders, cache, steps, "held_out-")
-    _warn_of_shared_files(training, held_out)
-    if condition is not None:
-        training = [condition.applied_to(source, cache) for source in training]
-        held_out = [condition.applied_to(source, cache) for source in held_out]
+    given = sources, validation.sources
+    training, held_out = _read_all(*given, _rule(validation, seed), folders, cache, steps, condition)
     with Workers(workers or usable_cores()) as processes:
         work = {
             source.name: _Work(source, section_bytes, cache, processes, progress, fast)
@@ -186,6 +181,25 @@ def _rule(validation: Validation, seed: int) -> SplitRule:
     if validation.sources or fraction == 0:
         return SplitRule("train")
     return SplitRule(validation.split, fraction, seed if validation.split == "document" else 0)
+
+
+def _read_all(
+    sources: list[Source],
+    validation: list[Source],
+    rule: SplitRule,
+    folders: list[Path],
+    cache: Path,
+    steps: Sequence[DocumentStep],
+    condition: Condition | None,
+) -> tuple[list[SplitSource], list[SplitSource]]:
+    """Return the sources of the training text and of the held-out text, after the interventions."""
+    training = _read(sources, rule, folders, cache, steps)
+    held_out = _read(validation, SplitRule("validation"), folders, cache, steps, "held_out-")
+    _warn_of_shared_files(training, held_out)
+    if condition is not None:
+        training = [condition.applied_to(source, cache) for source in training]
+        held_out = [condition.applied_to(source, cache) for source in held_out]
+    return training, held_out
 
 
 def _read(
