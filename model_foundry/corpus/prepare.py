@@ -167,8 +167,8 @@ def prepare_corpus(
         if condition is not None:
             encoder = TextEncoder(made.folder)
             training = [condition.matched(source, held_out, encoder, cache) for source in training]
-            matched = (_Work(source, section_bytes, cache, processes, progress) for source in training)
-            work |= {each.source.name: each for each in matched}
+            for source in training:
+                work[source.name] = _Work(source, section_bytes, cache, processes, progress, fast)
         return PreparedCorpus(
             tokenizer_folder=made.folder,
             sources=[work[source.name].write(made) for source in training],
