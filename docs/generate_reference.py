@@ -95,7 +95,7 @@ SECTIONS: list[tuple[str, type[Settings]]] = [
     ("data", schema.Data),
     ("data.context_warmup", stages.ContextStage),
     ("training.batch_warmup", stages.BatchWarmup),
-    ("data.mixture", schema.Mixture),
+    ("data.mixture", stages.Mixture),
     ("data.mixture.stages", stages.MixtureStage),
     ("training", schema.Training),
     ("checkpoints", schema.Checkpoints),

@@ -16,7 +16,7 @@ from model_foundry.averaging import Averaging
 from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
 from model_foundry.config.best import BestBy
 from model_foundry.config.policy import NonFinitePolicy
-from model_foundry.config.stages import BatchWarmup, ContextStage, MixtureStage, PositiveCount
+from model_foundry.config.stages import BatchWarmup, ContextStage, Mixture, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.intervention import Intervention
@@ -94,16 +94,6 @@ class Corpus(Settings):
 
     validation: Validation = Validation()
     """What is held out for evaluation."""
-
-
-class Mixture(Settings):
-    """How much of each source is shown, beyond the sources' own weights."""
-
-    temperature: Annotated[float, Field(gt=0)] | None = None
-    """Shares proportional to size^(1/temperature): 1 keeps the sizes' own, more evens them out."""
-
-    stages: list[MixtureStage] = Field(default_factory=list)
-    """Parts of the run, one after the other, such as a main phase and an annealing phase."""
 
 
 class Data(Settings):

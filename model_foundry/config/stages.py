@@ -72,3 +72,13 @@ class MixtureStage(Settings):
 
     weights: list[Annotated[float, Field(ge=0)]] = Field(default_factory=list)
     """One for each source, in order; those of the sources where not given."""
+
+
+class Mixture(Settings):
+    """How much of each source is shown, beyond the sources' own weights."""
+
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Shares proportional to size^(1/temperature): 1 keeps the sizes' own, more evens them out."""
+
+    stages: list[MixtureStage] = Field(default_factory=list)
+    """Parts of the run, one after the other, such as a main phase and an annealing phase."""

@@ -53,18 +53,19 @@ class Condition:
         return SplitSource(source.name, given, source.inputs, source.rule, steps)
 
     def matched(
-        self, source: SplitSource, held_out: Sequence[SplitSource], encoder: TextEncoder, cache: Path
+        self, source: SplitSource, held_out: Sequence[SplitSource], tokenizer: Path, cache: Path
     ) -> SplitSource:
         """Return a source after the interventions with what its pool refills; the plan is kept in the cache.
 
         Args:
             source: From ``applied_to``, on the training side.
             held_out: The sources of the held-out text, whose documents never refill.
-            encoder: Counts tokens.
+            tokenizer: Folder of the tokenizer, which counts tokens.
             cache: Receives a folder of plans.
         """
         if not self._pools():
             return source
+        encoder = TextEncoder(tokenizer)
         *steps, pool, edition = source.steps
         assert isinstance(pool, Pool)
         assert isinstance(edition, Edition)

@@ -20,7 +20,6 @@ from pathlib import Path
 from model_foundry.corpus import Validation
 from model_foundry.corpus.cache import digest_of, get_or_build, write_manifest
 from model_foundry.corpus.conditions import Condition
-from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.progress import Report
@@ -146,13 +145,10 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
-    given = sources, validation.sources
-    training, held_out = _read_all(*given, _rule(validation, seed), folders, cache, steps, condition)
+    training, held_out = _read_all(sources, validation, seed, folders, cache, steps, condition)
     with Workers(workers or usable_cores()) as processes:
-        work = {
-            source.name: _Work(source, section_bytes, cache, processes, progress, fast)
-            for source in [*training, *held_out]
-        }
+        settings = (section_bytes, cache, processes, progress, fast)
+        work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
         if any(one.is_new for one in work.values()):
             processes.start()
         made = prepare_tokenizer(
@@ -165,10 +161,8 @@ def prepare_corpus(
             progress,
         )
         if condition is not None:
-            encoder = TextEncoder(made.folder)
-            training = [condition.matched(source, held_out, encoder, cache) for source in training]
-            for source in training:
-                work[source.name] = _Work(source, section_bytes, cache, processes, progress, fast)
+            training = [condition.matched(source, held_out, made.folder, cache) for source in training]
+            work |= {source.name: _Work(source, *settings) for source in training}
         return PreparedCorpus(
             tokenizer_folder=made.folder,
             sources=[work[source.name].write(made) for source in training],
@@ -185,16 +179,16 @@ def _rule(validation: Validation, seed: int) -> SplitRule:
 
 def _read_all(
     sources: list[Source],
-    validation: list[Source],
-    rule: SplitRule,
+    validation: Validation,
+    seed: int,
     folders: list[Path],
     cache: Path,
     steps: Sequence[DocumentStep],
     condition: Condition | None,
 ) -> tuple[list[SplitSource], list[SplitSource]]:
     """Return the sources of the training text and of the held-out text, after the interventions."""
-    training = _read(sources, rule, folders, cache, steps)
-    held_out = _read(validation, SplitRule("validation"), folders, cache, steps, "held_out-")
+    training = _read(sources, _rule(validation, seed), folders, cache, steps)
+    held_out = _read(validation.sources, SplitRule("validation"), folders, cache, steps, "held_out-")
     _warn_of_shared_files(training, held_out)
     if condition is not None:
         training = [condition.applied_to(source, cache) for source in training]
