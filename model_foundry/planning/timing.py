@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _RECOMPUTED = 4 / 3  # gradient checkpointing: one more forward pass beside one forward and two backward
 
-_PRICE = re.compile(r"\s*([^\d\s.,/]{0,4})\s*(\d+(?:\.\d+)?)\s*([^\d\s./]{0,4})\s*/\s*(?:h|hour)\s*")
+_PRICE = re.compile(r"\s*([^\d\s.,/]{0,4})\s*(\d+(?:\.\d+)?)\s*([^\d\s./]{0,4})\s*(?:/\s*(?:h|hour)\s*)?")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Price:
 
     @classmethod
     def parse(cls, text: str) -> Price:
-        """Read ``2.5/h``, ``$2.50/h`` or ``2.5 EUR/h``.
+        """Read ``2.5``, ``2.5/h``, ``$2.50/h`` or ``2.5 EUR/h``.
 
         Raises:
             RecipeError: When it is none of these.

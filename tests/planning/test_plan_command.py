@@ -47,6 +47,7 @@ def test_it_says_what_the_run_takes_and_leaves_no_run_behind(here: Path):
     before = sorted(os.listdir(here))
 
     text = told(*TABLE, "--price", "2.5/h")
+    assert told(*TABLE, "--price", "2.5") == text
 
     for word in (
         "parameters",
