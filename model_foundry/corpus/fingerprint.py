@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_foundry.corpus._files import check_is_regular
+from model_foundry.corpus._blocks import check_is_regular
 from model_foundry.corpus.cache import write_json
 from model_foundry.corpus.source import Input
 from model_foundry.errors import DataError

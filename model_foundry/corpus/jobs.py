@@ -10,8 +10,9 @@ import importlib
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def part_from(spec: dict[str, Any]) -> Any:
 
 def input_spec(item: Input) -> dict[str, Any]:
     """Return an input as JSON."""
-    return {**asdict(item), "path": str(item.path)}
+    return {"path": str(item.path), "name": item.name, "start": item.start, "stop": item.stop}
 
 
 def perform(
@@ -118,8 +119,7 @@ def _encode(job: Job, source: Source, inputs: list[Input], steps: Sequence[Docum
             _save_chunks(folder / f"{number:03d}.npz", held)
             number, held, held_tokens = number + 1, [], 0
     _save_chunks(folder / f"{number:03d}.npz", held)
-    steps_told = [{**vars(counted), "counts": dict(counted.counts)} for counted in tally.steps]
-    facts = {**asdict(replace(tally, steps=[])), "steps": steps_told, "files": number + 1}
+    facts = {**vars(tally), "steps": list(map(vars, tally.steps)), "files": number + 1}
     _write_whole(folder / "tally.json", json.dumps(facts).encode())
 
 
@@ -174,7 +174,8 @@ def load_tally(folder: Path) -> Tally:
     """Read what was counted while a section was encoded."""
     facts = json.loads((folder / "tally.json").read_text(encoding="ascii"))
     del facts["files"]
-    return Tally(**{**facts, "steps": [StepTally(**step) for step in facts["steps"]]})
+    steps = [StepTally(**step) for step in facts["steps"]]
+    return Tally(**{**facts, "losses": Counter(facts["losses"]), "steps": steps})
 
 
 def is_whole(path: Path) -> bool:

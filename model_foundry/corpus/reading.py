@@ -5,8 +5,9 @@ The same code reads a whole source and a section of it; numbers and positions co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -65,6 +66,9 @@ class Tally:
     cut_words: int = 0
     """1 when the cut goes through a word, which then counts on both sides."""
 
+    losses: Counter[str] = field(default_factory=Counter)
+    """What the source left out or replaced while it read."""
+
     steps: list[StepTally] = field(default_factory=list)
 
 
@@ -94,7 +98,8 @@ def read_texts(
     for item in inputs:
         tally.documents_by_input.append(0)
         begun = False
-        for document, ends in _pieces(source, item, parsed=parsed, whole=whole):
+        counted = replace(item, losses=tally.losses)
+        for document, ends in _pieces(source, counted, parsed=parsed, whole=whole):
             if not begun:
                 tally.documents_by_input[-1] += 1
             text = document.text

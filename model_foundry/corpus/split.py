@@ -126,6 +126,8 @@ class SplitSource:
     def key(self, *, with_steps: bool = True) -> dict[str, Any]:
         """Return what its parts depend on, without the places of files and the use made of the text."""
         settings = self.source.model_dump(mode="json", exclude={"path", "weight", "max_epochs"})
+        if settings.get("errors") == "error":
+            del settings["errors"]  # corpora of before there was a choice keep their names
         inputs = [[item.source_input.name, item.sha256] for item in self.inputs]
         steps = {"steps": steps_key(self.steps)} if self.steps and with_steps else {}
         return {"source": settings, "inputs": inputs, "split": self.rule.key(), **steps}

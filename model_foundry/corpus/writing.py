@@ -257,7 +257,11 @@ def _summary(
         "tokenizer_vocab_size": encoder.vocab_size,
         "inputs": list(_inputs(source, tally)),
         "splits": splits,
-        "dropped": {"empty_documents": tally.blank_documents, "bytes": tally.blank_bytes},
+        "dropped": {
+            "empty_documents": tally.blank_documents,
+            "bytes": tally.blank_bytes,
+            **dict(sorted(tally.losses.items())),
+        },
         "cut": {"documents": tally.cut_documents, "words": tally.cut_words},
         "steps": [
             {**step, **counted.summary()}

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,28 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_foundry.corpus import _files
-from model_foundry.corpus._files import read_lines, read_text
+from model_foundry.corpus import _blocks
+from model_foundry.corpus._files import text_streams
+from model_foundry.corpus.source import Input
 from model_foundry.errors import DataError
 
 TEXT = "".join(random.Random(1).choices("abc é😀\n\r\u2028", k=300_000))
-COMPRESS = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+COMPRESS = {
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+def read_text(path: Path) -> Iterator[str]:
+    [stream] = text_streams(Input(path, path.name))
+    return stream.blocks
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    [stream] = text_streams(Input(path, path.name))
+    return stream.lines()
 
 
 def whole(path: Path) -> str:
@@ -47,7 +66,10 @@ def test_a_truncated_archive_is_an_error_and_not_a_shorter_text(tmp_path: Path, 
     data = COMPRESS[ending](TEXT.encode())
     path.write_bytes(data[: int(len(data) * share)])
 
-    with pytest.raises(DataError, match=r"a\.\w+: ends too early.*Copy or compress it again"):
+    with pytest.raises(
+        DataError,
+        match=rf"a\.\w+: ends too early, at byte {os.path.getsize(path)} .*Copy or compress it again",
+    ):
         whole(path)
 
 
@@ -80,7 +102,7 @@ def test_what_is_not_compressed_as_its_name_says_is_refused(tmp_path: Path, endi
 def test_an_archive_that_grows_absurdly_is_stopped_early(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(_files, "_FREE_EXPANSION_BYTES", 1 << 20)
+    monkeypatch.setattr(_blocks, "_FREE_EXPANSION_BYTES", 1 << 20)
     path = tmp_path / f"bomb{ending}"
     path.write_bytes(COMPRESS[ending](bytes(80 << 20)))
 
@@ -173,7 +195,7 @@ def test_neither_text_nor_lines_depend_on_the_size_of_blocks(
     path.write_bytes(text.encode())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_files, "_BLOCK_BYTES", block)
+        patch.setattr(_blocks, "BLOCK_BYTES", block)
         lines = list(read_lines(path))
         read = whole(path)
 

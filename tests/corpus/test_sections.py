@@ -282,7 +282,7 @@ def test_a_long_document_is_read_in_pieces_and_gives_the_same_tokens(
             whole = content_of(prepared(tmp_path, tmp_path / "whole", **arguments))
             with monkeypatch.context() as patch:
                 patch.setattr(_pieces, "LONG_CHARACTERS", 1000)
-                patch.setattr("model_foundry.corpus._files._BLOCK_BYTES", 700)
+                patch.setattr("model_foundry.corpus._blocks.BLOCK_BYTES", 700)
                 source = TextFiles(path="a.txt")
                 pieces = list(source.documents(Input(tmp_path / "a.txt", "a.txt")))
                 assert content_of(prepared(tmp_path, tmp_path / "pieces", **arguments)) == whole

@@ -6,8 +6,9 @@ Files that can be fingerprinted, and documents read from them in a fixed order.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +33,9 @@ class Input:
 
     stop: int | None = None
     """The byte after the last one to read; None for the end of the file."""
+
+    losses: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
+    """What reading leaves out or replaces, counted by the source; it stands in the manifest."""
 
 
 class Source(Part):

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from model_foundry.corpus._files import check_is_regular
+from model_foundry.corpus._blocks import check_is_regular
+from model_foundry.corpus._decoding import OnUndecodable
 from model_foundry.corpus.source import Input, Source
 from model_foundry.errors import DataError
 
@@ -36,6 +37,16 @@ class PathSource(Source):
         for pattern in patterns:
             found += _unique(_find(pattern, folders, self.recursive), found, pattern)
         return found
+
+
+class TextSource(PathSource):
+    """Settings of a source of UTF-8 text, plain or as ``.gz``, ``.zst``, ``.bz2``, ``.xz`` or ``.zip``."""
+
+    errors: OnUndecodable = "error"
+    """Bytes that are not UTF-8. error: ends with file and offset. replace: by U+FFFD. skip: left out.
+
+    What is replaced or left out is counted in the manifest.
+    """
 
 
 def _find(pattern: str, folders: list[Path], recursive: bool) -> list[Input]:
@@ -71,9 +82,33 @@ def _find(pattern: str, folders: list[Path], recursive: bool) -> list[Input]:
 
 
 def _expand(pattern: Path, recursive: bool) -> list[Path]:
-    if recursive and "**" not in pattern.parts:
-        pattern = pattern.parent / "**" / pattern.name
+    if recursive:
+        if "**" not in pattern.parts:
+            pattern = pattern.parent / "**" / pattern.name
+        _check_links(_fixed_part(pattern))
     return [Path(match) for match in glob.glob(str(pattern), recursive=recursive)]
+
+
+def _check_links(folder: Path, above: tuple[str, ...] = ()) -> None:
+    """Raise a DataError where a link below a folder leads back to a folder that it lies in."""
+    real = os.path.realpath(folder)
+    if real in above:
+        raise DataError(
+            f"{folder}: is a link to a folder that it lies in, expected folders that end somewhere. Remove "
+            "the link, or write the path without recursive: true."
+        )
+    try:
+        with os.scandir(folder) as entries:
+            below = sorted(entry.path for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be looked into: {error.strerror}. Correct the permissions, or write the path "
+            "without recursive: true."
+        ) from error
+    for path in below:
+        _check_links(Path(path), (*above, real))
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -97,7 +132,8 @@ def _unique(new: list[Input], known: list[Input], pattern: str) -> list[Input]:
     names = {item.name for item in known}
     result = []
     for item in new:
-        if item.path.resolve() in seen:
+        real = item.path.resolve()
+        if real in seen:
             raise DataError(
                 f"path {pattern!r}: {item.path} is named twice, expected every file once. Remove one of "
                 "the two."
@@ -105,7 +141,7 @@ def _unique(new: list[Input], known: list[Input], pattern: str) -> list[Input]:
         name, number = item.name, 2
         while name in names:
             name, number = f"{item.name} ({number})", number + 1
-        seen.add(item.path.resolve())
+        seen.add(real)
         names.add(name)
         result.append(Input(path=item.path, name=name))
     return result

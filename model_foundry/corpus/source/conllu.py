@@ -1,18 +1,18 @@
-"""Parsed text in CoNLL-U, also as gz or zst: its words make the text, interventions read its parse."""
+"""Parsed text in CoNLL-U, also compressed: its words make the text, interventions read its parse."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from model_foundry.corpus._files import read_lines
+from model_foundry.corpus._files import text_streams
 from model_foundry.corpus.parsed import Document
 from model_foundry.corpus.parsed.conllu import read_conllu
 from model_foundry.corpus.source import Input
-from model_foundry.corpus.source._paths import PathSource
+from model_foundry.corpus.source._paths import TextSource
 
 
-class Conllu(PathSource):
+class Conllu(TextSource):
     """Sentences are separated by a space, paragraphs by a line break; within a sentence '# text' decides."""
 
     is_parsed: ClassVar[bool] = True
@@ -26,4 +26,5 @@ class Conllu(PathSource):
 
     def parsed(self, source_input: Input) -> Iterator[Document]:
         """Yield every document with its parse, in order."""
-        return read_conllu(read_lines(source_input.path), str(source_input.path), self.document)
+        for stream in text_streams(source_input, self.errors):
+            yield from read_conllu(stream.lines(), stream.where, self.document)

@@ -1,4 +1,4 @@
-"""JSON lines, also as gz or zst: one object a line, one field of it is the document."""
+"""JSON lines, also compressed: one object a line, one field of it is the document."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from model_foundry.corpus._files import cuts_between_lines, lines_before, read_lines
+from model_foundry.corpus._files import cuts_between_lines, lines_before, text_streams
 from model_foundry.corpus.source import Input
-from model_foundry.corpus.source._paths import PathSource
+from model_foundry.corpus.source._paths import TextSource
 from model_foundry.errors import DataError
 from model_foundry.parts import did_you_mean
 
@@ -19,15 +19,16 @@ from model_foundry.parts import did_you_mean
 class _Place:
     """A line of a file, for messages."""
 
+    where: str
     source_input: Input
     number: int
 
     def __str__(self) -> str:
-        path = self.source_input.path
-        return f"{path}:{self.number + lines_before(path, self.source_input.start)}"
+        before = lines_before(self.source_input.path, self.source_input.start)
+        return f"{self.where}:{self.number + before}"
 
 
-class JsonLines(PathSource):
+class JsonLines(TextSource):
     """Blank lines are passed over; everything else must be an object with the field."""
 
     field: str = Field(default="text", min_length=1)
@@ -35,10 +36,10 @@ class JsonLines(PathSource):
 
     def documents(self, source_input: Input) -> Iterator[str]:
         """Yield the field of every line, in order."""
-        lines = read_lines(source_input.path, source_input.start, source_input.stop)
-        for number, line in enumerate(lines, start=1):
-            if line and not line.isspace():
-                yield self._text_of(line, _Place(source_input, number))
+        for stream in text_streams(source_input, self.errors):
+            for number, line in enumerate(stream.lines(), start=1):
+                if line and not line.isspace():
+                    yield self._text_of(line, _Place(stream.where, source_input, number))
 
     def cuts(self, source_input: Input, size: int) -> list[int]:
         """Cut between lines."""
