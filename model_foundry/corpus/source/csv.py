@@ -26,7 +26,7 @@ class Csv(TextSource):
     """Name of the column that holds the text."""
 
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    """Character between cells; default: a tab where the name ends in ``.tsv`` or ``.tsv.gz``, else a comma."""
+    """Character between cells; default: a tab where the name ends in ``.tsv`` (``.tsv.gz``), else a comma."""
 
     quoting: Literal["minimal", "none"] = "minimal"
     """minimal: cells may stand in double quotes, which are doubled within. none: a quote is a character."""
