@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import zstandard
 
-from model_foundry.corpus._files import read_lines
+from model_foundry.corpus._files import text_streams
 from model_foundry.corpus.cache import digest_of, get_or_build, read_manifest, write_manifest
 from model_foundry.corpus.fingerprint import FingerprintedInput
 from model_foundry.corpus.parsed import Document, Sentence, Token
@@ -23,7 +25,7 @@ from model_foundry.corpus.parser import Parser
 from model_foundry.corpus.source import Input, Source
 from model_foundry.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 """Of the files; part of their key."""
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ class ParsedSource(Source):
     path: str
     """Folder of the files."""
 
+    losses: dict[str, dict[str, int]]
+    """What reading the text has left out or replaced, by the name of the input."""
+
     @classmethod
     def part_name(cls) -> str:
         """Return what the manifest calls it."""
@@ -63,7 +68,10 @@ class ParsedSource(Source):
 
     def parsed(self, source_input: Input) -> Iterator[Document]:
         """Yield the documents with their parse."""
-        return map(from_json, read_lines(Path(self.path, self.files[source_input.name])))
+        source_input.losses.update(self.losses.get(source_input.name, {}))
+        file = self.files[source_input.name]
+        for stream in text_streams(Input(Path(self.path, file), file)):
+            yield from map(from_json, stream.lines())
 
 
 def parse_source(
@@ -88,23 +96,27 @@ def parse_source(
     key = digest_of({"format": FORMAT, "kind": "parse", "text": text, "parser": by_parser, "inputs": hashes})
 
     def build(folder: Path) -> None:
+        losses = {}
         for number, item in enumerate(inputs, start=1):
             _log.info("Parsing %s (%d of %d)", item.source_input.name, number, len(inputs))
-            texts = source.documents(item.source_input)
+            counted = replace(item.source_input, losses=Counter())
+            texts = source.documents(counted)
             _write(folder / files[item.source_input.name], parser, texts, str(item.source_input.path))
             item.check_unchanged()
-        write_manifest(folder, {"format": FORMAT, "key": key})
+            if counted.losses:
+                losses[item.source_input.name] = dict(counted.losses)
+        write_manifest(folder, {"format": FORMAT, "key": key, "losses": losses})
 
-    def open_entry(entry: Path) -> Path:
-        read_manifest(entry, verify=False)
-        return entry
+    def open_entry(entry: Path) -> tuple[Path, dict[str, dict[str, int]]]:
+        return entry, read_manifest(entry, verify=False)["losses"]
 
-    folder = get_or_build(cache, key, open_entry, build)
+    folder, losses = get_or_build(cache, key, open_entry, build)
     return ParsedSource(
         text=text,
         parser=by_parser,
         files=files,
         path=str(folder),
+        losses=losses,
         weight=source.weight,
         max_epochs=source.max_epochs,
     )

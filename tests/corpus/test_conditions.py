@@ -355,3 +355,17 @@ def test_conditions_are_the_same_for_every_number_of_processes(treebank: Path):
 
     assert one.manifest["digest"] == two.manifest["digest"]
     assert step(one, "pool")["refilled"] > 0
+
+
+def test_what_did_not_decode_is_counted_when_the_parse_comes_from_the_cache_too(treebank: Path):
+    (treebank / "a.txt").write_bytes(b"he saw \xff it\n")
+    source = TextFiles(path="a.txt", errors="replace")
+    manifests = [
+        prepared(treebank, part(name), source=source, parser=Guess(), validation=Validation(fraction=0))
+        .sources[0]
+        .manifest
+        for name in ("identity", "reverse")
+    ]
+
+    assert [manifest["dropped"]["undecodable_bytes"] for manifest in manifests] == [1, 1]
+    assert [manifest["dropped"]["replacement_characters"] for manifest in manifests] == [1, 1]
