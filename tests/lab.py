@@ -45,6 +45,7 @@ _LONGEST, _GRACE = 240.0, 30.0
 QUIET = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 _TIMES = {
     *("tokens_per_second", "flops_per_second", "data_wait_seconds", "peak_memory_bytes"),
+    *(f"{phase}_seconds" for phase in ("data", "forward", "backward", "optimizer", "other")),
     *("evaluation_seconds", "checkpoint_stall_seconds", "time"),
 }
 

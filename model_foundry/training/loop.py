@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from model_foundry.failpoints import is_active, reach
+from model_foundry.failpoints import reach
 from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.duties import Due, Measure, Save
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
-from model_foundry.training.nonfinite import Attempt, Recovery
+from model_foundry.training.nonfinite import Attempt, Recovery, spoil_if_asked
 from model_foundry.training.progress import Progress
 from model_foundry.training.replicas import require_equal_replicas
 from model_foundry.training.state import TrainState
@@ -115,7 +115,9 @@ class TrainingLoop:
             if stop_reason is not None:
                 raise self.stop.obey(stop_reason, f"after update {self.state.updates}; the state is saved.")
             self.before = self.state
+            self.throughput.phases.enter("other")
             stop_reason = self.update()
+            self.throughput.phases.enter(None)
             if self.has_failed_save:
                 self.save.settle(must=False)
 
@@ -173,10 +175,12 @@ class TrainingLoop:
             self.pass_over(attempt)
             attempt, stop_reason = self.attempt()
         learning_rate = self.peak_learning_rate * self.curve(self.state.updates)
+        self.throughput.phases.enter("optimizer")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.throughput.phases.enter("other")
         before, self.state = self.state, self.state.after(attempt.exposure)
         self.throughput.end(attempt.exposure[0], self.state.updates)
         if self.due.replica_check.falls_on(before, self.state):
@@ -191,10 +195,12 @@ class TrainingLoop:
         Returns:
             The attempt, and why to stop, where any rank was asked to.
         """
-        number = self.state.attempt
+        number, enter = self.state.attempt, self.throughput.phases.enter
         self.watchdog.beat("update", update=self.state.updates)
         reach(f"update.{self.state.updates + 1}")
+        enter("data")
         micro_batches = [self.throughput.wait.next(self.batches) for _ in range(self.rounds(number))]
+        enter("other")
         exposure, num_targets = self.consensus.on_exposure(micro_batches)
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
         scale = self.accelerator.num_processes / max(1, num_targets)
@@ -207,19 +213,20 @@ class TrainingLoop:
             reach(f"update.{self.state.updates + 1}.{index}")
             is_final = index == len(micro_batches) - 1
             with nullcontext() if is_final else self.accelerator.no_sync(self.model):
+                enter("forward")
                 loss = self.objective.loss(self.model, batch)
+                enter("backward")
                 self.accelerator.backward(loss.total * scale)
+            enter("other")
             nats += loss.nats
             for name, value in loss.extras.items():
                 extras[name] = extras[name] + value if name in extras else value
-        if is_active(f"nonfinite.loss.{number + 1}"):
-            nats *= math.nan
-        if is_active(f"nonfinite.gradient.{number + 1}"):
-            for parameter in self.model.parameters():
-                parameter.grad = None if parameter.grad is None else parameter.grad * math.nan
+        spoil_if_asked(number + 1, nats, self.model)
+        enter("optimizer")
         grad_norm = float(
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
         )
+        enter("other")
         agreed = self.consensus.on_numbers(nats, grad_norm)
         self.is_checkpoint_wanted, self.has_failed_save = agreed.wants_checkpoint, agreed.has_failed
         sums = {name: float(self.accelerator.reduce(value, "sum")) for name, value in extras.items()}
@@ -259,6 +266,7 @@ class TrainingLoop:
             "learning_rate": learning_rate,
             "grad_norm": attempt.grad_norm,
             **self.throughput.read(self.state.updates),
+            **self.throughput.phases.read(),
             "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from model_foundry.manifest import write_atomically
+from model_foundry.training.phases import Phases
 from model_foundry.training.waiting import DataWait
 
 
@@ -119,7 +120,7 @@ class Throughput:
         peak_flops: float | None = None,
         wait: DataWait | None = None,
     ) -> None:
-        self.wait = wait or DataWait()
+        self.wait, self.phases = wait or DataWait(), Phases()
         self._flops_per_token, self._peak_flops = flops_per_token, peak_flops
         self._tokens = self._flops = 0
         self._seconds = 0.0

@@ -5,12 +5,16 @@ All processes agree on it before the optimizer's step, so the weights are always
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.errors import DivergedError
+from model_foundry.failpoints import is_active
 from model_foundry.objective import Batch
 from model_foundry.training.state import TrainState
 
@@ -33,6 +37,15 @@ class Attempt:
     is_finite: bool
     extras: dict[str, float] = field(default_factory=dict)
     """Further sums of the objective, such as ``z_loss``, over all processes."""
+
+
+def spoil_if_asked(number: int, nats: torch.Tensor, model: torch.nn.Module) -> None:
+    """Spoil the loss or the gradient of an attempt where a failpoint asks for it; 1 is the first."""
+    if is_active(f"nonfinite.loss.{number}"):
+        nats *= math.nan
+    if is_active(f"nonfinite.gradient.{number}"):
+        for parameter in model.parameters():
+            parameter.grad = None if parameter.grad is None else parameter.grad * math.nan
 
 
 @dataclass(frozen=True)
