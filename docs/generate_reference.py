@@ -20,6 +20,7 @@ from model_foundry.config import schema, stages
 from model_foundry.config._field_texts import field_texts, owner
 from model_foundry.config.check import NOT_YET
 from model_foundry.corpus import Exposure, Validation
+from model_foundry.corpus.filter import Filter
 from model_foundry.corpus.intervention import Intervention
 from model_foundry.corpus.parser import Parser
 from model_foundry.corpus.source import Source
@@ -73,6 +74,7 @@ KINDS = {
 BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
 PARTS: list[tuple[str, type[Part]]] = [
     ("corpus.sources", Source),
+    ("corpus.filters", Filter),
     ("corpus.interventions", Intervention),
     ("corpus.parser", Parser),
     ("tokenizer", Tokenizer),

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from model_foundry.corpus.cache_listing import Entry
     from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource
 
+_SHOWN = 200
+"""Characters of a document that was left out."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
@@ -43,6 +46,10 @@ def add_to(app: typer.Typer) -> None:
             ),
         ] = False,
         yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+        removed: Annotated[
+            int,
+            typer.Option(min=0, max=20, help="Show so many of the documents that each filter left out."),
+        ] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
         allow_custom_code: Annotated[
             bool, typer.Option("--allow-custom-code", help="Let the recipe import your own modules.")
@@ -55,6 +62,7 @@ def add_to(app: typer.Typer) -> None:
 
         Example: model-foundry prepare demo
         Example: model-foundry prepare recipe.yaml tokenizer.vocab_size=16k --workers 4
+        Example: model-foundry prepare recipe.yaml --removed 20
         Example: model-foundry prepare --list
         Example: model-foundry prepare recipe.yaml --clean
         """
@@ -66,7 +74,7 @@ def add_to(app: typer.Typer) -> None:
         if listing or cleaning:
             _show_cache(made, cleaning=cleaning, yes=yes, as_json=as_json)
         elif made is not None:
-            typer.echo(to_json(_facts(made)) if as_json else "\n".join(_lines(made)))
+            typer.echo(to_json(_facts(made, removed)) if as_json else "\n".join(_lines(made, removed)))
 
 
 def _prepare(
@@ -86,8 +94,8 @@ def _prepare(
         screen.stop()
 
 
-def _facts(made: PreparedCorpus) -> dict[str, Any]:
-    from model_foundry.corpus.prepared import corpus_manifest
+def _facts(made: PreparedCorpus, removed: int) -> dict[str, Any]:
+    from model_foundry.corpus.prepared import corpus_manifest, removed_of
 
     manifest = corpus_manifest(made)
     for prepared, facts in zip(
@@ -95,10 +103,12 @@ def _facts(made: PreparedCorpus) -> dict[str, Any]:
     ):
         facts["folder"] = str(prepared.folder)
         facts["steps"] = prepared.manifest.get("steps", [])
+        if removed:
+            facts["removed"] = removed_of(prepared, removed)
     return {"tokenizer": str(made.tokenizer_folder), **manifest}
 
 
-def _lines(made: PreparedCorpus) -> list[str]:
+def _lines(made: PreparedCorpus, removed: int) -> list[str]:
     sources = [*made.sources, *made.held_out]
     first = sources[0].manifest
     lines = [
@@ -110,6 +120,7 @@ def _lines(made: PreparedCorpus) -> list[str]:
         for side, counts in source.manifest["splits"].items():
             lines.append(f"{'  ' + side:<26}" + _row(counts))
         lines += _losses(source)
+        lines += _removed(source, removed)
     return lines
 
 
@@ -128,7 +139,23 @@ def _losses(source: PreparedSource) -> list[str]:
         lines.append("  cut: one document has its beginning in training and its end in validation")
     for step in manifest.get("steps", []):
         lost = ", ".join(f"{step[unit]['lost']:,} {unit}" for unit in ("documents", "words", "bytes"))
-        lines.append(f"  {step['type']}: lost {lost}")
+        about = step["filter"]["type"] if step["type"] == "filter" else step["type"]
+        why = ", ".join(f"{count:,} {reason}" for reason, count in step["counts"].items())
+        lines.append(f"  {about}: lost {lost}" + (f" ({why})" if why else ""))
+    return lines
+
+
+def _removed(source: PreparedSource, most: int) -> list[str]:
+    """Show some of what the filters left out, a line each."""
+    from model_foundry.corpus.prepared import removed_of
+
+    lines = []
+    for step in removed_of(source, most) if most else []:
+        lines.append(f"  some of what {step['filter']['type']} left out or cut:")
+        for item in step["removed"]:
+            text = " ".join(item["text"].split())
+            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+            lines.append(f"    {item['words']:,} words, {item['words_left']:,} left: {shown}")
     return lines
 
 

@@ -19,6 +19,7 @@ from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.stages import BatchWarmup, ContextStage, Mixture, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Exposure, Validation
+from model_foundry.corpus.filter import Filter
 from model_foundry.corpus.intervention import Intervention
 from model_foundry.corpus.parser import Parser
 from model_foundry.corpus.source import Source
@@ -82,6 +83,9 @@ class Corpus(Settings):
 
     sources: list[PartOf[Source]] = Field(min_length=1)
     """Where the text comes from, in order."""
+
+    filters: list[PartOf[Filter]] = Field(default_factory=list)
+    """Which documents stay, held-out ones included: each filter is given what the one before it left."""
 
     interventions: list[PartOf[Intervention]] = Field(default_factory=list)
     """Edits to the text of the training documents; all are planned on the text as it was written."""

@@ -23,6 +23,7 @@ from model_foundry.corpus.bulk import BulkEncoder
 from model_foundry.corpus.chunks import Chunk, SideChunk, encode_parts
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fast import load_fast
+from model_foundry.corpus.filtering import sign
 from model_foundry.corpus.reading import Placement, Tally, place_texts, read_texts
 from model_foundry.corpus.source import Input, Source
 from model_foundry.corpus.split import Scan, scan
@@ -69,7 +70,7 @@ def perform(
     """Do a job, telling how far it is.
 
     Args:
-        job: ``kind`` is scan or encode.
+        job: ``kind`` is scan, sign or encode.
         source: The source where it is at hand, else it is made from the job.
         steps: The same of the steps.
 
@@ -81,8 +82,12 @@ def perform(
     inputs = [Input(**{**item, "path": Path(item["path"])}) for item in job["inputs"]]
     if job["kind"] == "scan":
         yield from _scan(job, source, inputs)
+        return
+    steps = [part_from(step) for step in job["steps"]] if steps is None else steps
+    steps = [step.at_section(job["section"]) for step in steps]
+    if job["kind"] == "sign":
+        yield from _sign(job, source, inputs, steps)
     else:
-        steps = [part_from(step) for step in job["steps"]] if steps is None else steps
         yield from _encode(job, source, inputs, steps)
 
 
@@ -94,6 +99,16 @@ def _scan(job: Job, source: Source, inputs: list[Input]) -> Iterator[Done]:
             facts = [found.documents, found.characters, found.num_bytes]
             arrays = {"ordinals": found.ordinals, "hashes": found.hashes}
             _save(Path(job["target"]), {"facts": np.array(facts, dtype=np.int64), **arrays})
+
+
+def _sign(job: Job, source: Source, inputs: list[Input], steps: Sequence[DocumentStep]) -> Iterator[Done]:
+    told = 0
+    for found in sign(source, inputs, steps):
+        if isinstance(found, int):
+            yield Done(found - told)
+            told = found
+        else:
+            _save(Path(job["target"]), found)
 
 
 def load_scan(path: Path) -> Scan:

@@ -1,6 +1,7 @@
 """From the recipe's sources to token shards; what leaves each stage is listed here.
 
 inputs      files with their SHA-256; the rest is made only where the cache has no such entry
+verdicts    ``<cache>/comparisons/<key>/``, where filters compare documents: which of them repeat another
 sides       ``<cache>/splits/<key>/``, one a source of more than one section: which documents are held out
 tokenizer   ``<cache>/tokenizers/<key>/tokenizer/``, trained on the training side of all sources, in order
 shards      ``<cache>/corpora/<key>/``, one a source: ``train/`` and ``validation/``, manifest last
@@ -20,15 +21,19 @@ from pathlib import Path
 from model_foundry.corpus import Validation
 from model_foundry.corpus.cache import digest_of, get_or_build, write_manifest
 from model_foundry.corpus.conditions import Condition
+from model_foundry.corpus.filter import Filter
+from model_foundry.corpus.filtering import filter_steps
 from model_foundry.corpus.fingerprint import fingerprint
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.progress import Report
+from model_foundry.corpus.reading import Placement
 from model_foundry.corpus.sections import SECTION_BYTES, Section, sections_of
 from model_foundry.corpus.sides import Sides, find_sides, sides_entry
 from model_foundry.corpus.source import Source
 from model_foundry.corpus.split import SplitRule, SplitSource
 from model_foundry.corpus.steps import DocumentStep
 from model_foundry.corpus.tokenizer_entry import PreparedTokenizer, TrainingText, prepare_tokenizer
+from model_foundry.corpus.verdicts import Comparing, compare_documents
 from model_foundry.corpus.workers import Workers, usable_cores
 from model_foundry.corpus.writing import write_source
 from model_foundry.tokenizer import Tokenizer
@@ -71,6 +76,13 @@ class _Work:
 
     def sides_of_parts(self) -> Sides | None:
         return None if self.source.rule.kind in ("train", "validation") else self.sides
+
+    def comparing(self) -> Comparing:
+        """The source for filters that compare its documents with others."""
+        return Comparing(self.source, lambda: self.sections, self._placement)
+
+    def _placement(self) -> Placement:
+        return self.sides.whole if self.sides else self.source.placement
 
     def training_text(self) -> TrainingText:
         """What a tokenizer may be trained on."""
@@ -117,6 +129,7 @@ def prepare_corpus(
     seed: int,
     folders: list[Path],
     cache: Path,
+    filters: Sequence[Filter] = (),
     steps: Sequence[DocumentStep] = (),
     condition: Condition | None = None,
     progress: Report | None = None,
@@ -133,7 +146,8 @@ def prepare_corpus(
         seed: Chooses the held-out documents, and the sample that a tokenizer is trained on.
         folders: Where relative paths are looked for.
         cache: Everything is written below it; ``default_cache_folder()`` is the usual one.
-        steps: What is done to every document of every source, in order.
+        filters: Which documents of all sources stay, in order.
+        steps: What is done to every document of every source after that, in order.
         condition: Interventions, after the steps, and what goes with them.
         progress: Told now and then how far it is.
         workers: Processes that read and encode; as many as there are cores by default. Changes no byte.
@@ -145,12 +159,12 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
+    steps = [*filter_steps(filters, folders, cache), *steps]
     training, held_out = _read_all(sources, validation, seed, folders, cache, steps, condition)
     with Workers(workers or usable_cores()) as processes:
         settings = (section_bytes, cache, processes, progress, fast)
         work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
-        if any(one.is_new for one in work.values()):
-            processes.start()
+        _begin(list(work.values()), cache, processes, progress)
         made = prepare_tokenizer(
             tokenizer,
             training,
@@ -168,6 +182,13 @@ def prepare_corpus(
             sources=[work[source.name].write(made) for source in training],
             held_out=[work[source.name].write(made) for source in held_out],
         )
+
+
+def _begin(work: list[_Work], cache: Path, processes: Workers, report: Report | None) -> None:
+    """Have processes load where they will be needed, and let filters compare the documents of all sources."""
+    if any(one.is_new for one in work):
+        processes.start()
+    compare_documents([one.comparing() for one in work], cache / "comparisons", processes, report)
 
 
 def _rule(validation: Validation, seed: int) -> SplitRule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from model_foundry.errors import DataError
 
 FORMAT = 1
 """Of manifests and shards; part of every key, so that another format never meets these files."""
+
+REMOVED = "removed.json"
+"""Holds some of the documents that each filter left out or changed."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ def open_prepared(folder: Path, *, name: str = "", verify: bool = False) -> Prep
         )
     name = name or str(manifest["source"]["type"])
     return PreparedSource(name=name, folder=folder, manifest={**manifest, "name": name})
+
+
+def removed_of(source: PreparedSource, most: int) -> list[dict[str, Any]]:
+    """Return for each filter of a source at most so many of the documents that it left out or changed."""
+    path = source.folder / REMOVED
+    steps = json.loads(path.read_text(encoding="ascii")) if path.is_file() else []
+    return [{**step, "removed": step["removed"][:most]} for step in steps]
 
 
 def corpus_manifest(prepared: PreparedCorpus) -> dict[str, Any]:

@@ -148,7 +148,8 @@ def place_texts(
     def on(side: Side, text: Text) -> Iterator[Part]:
         left: Reading | None = text.document
         if steps:
-            left = apply_steps(text.document, steps, tally.steps, is_training=side == "train")
+            given = replace(text.document, ordinal=text.ordinal)
+            left = apply_steps(given, steps, tally.steps, is_training=side == "train")
         if left is not None:
             yield Part(text.ordinal, left.text, side, is_complete=text.ends, goes_on=not text.ends)
 

@@ -8,14 +8,20 @@ sides are chosen by the text as it was read, so that corpora which differ in the
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from model_foundry.corpus._words import count_words
 from model_foundry.parts import Part
+
+SAMPLED = 20
+"""How many of the documents that a step left out are kept to be looked at."""
+
+_SHOWN_CHARACTERS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,9 @@ class Reading:
     parsed: Any = None
     """Its parse, where the source brings one and a step needs it."""
 
+    ordinal: int = 0
+    """Number of the document in what is read, blank ones counted."""
+
 
 class DocumentStep(Part):
     """Settings of one step; they are made anew in other processes from their JSON."""
@@ -36,6 +45,17 @@ class DocumentStep(Part):
 
     only_training: ClassVar[bool] = False
     """Whether held-out documents pass it by."""
+
+    is_sampled: ClassVar[bool] = False
+    """Whether some of the documents that it changes or leaves out are kept to be looked at."""
+
+    def key(self) -> dict[str, Any]:
+        """Return what it depends on; it is in the manifest, too."""
+        return self.model_dump(mode="json")
+
+    def at_section(self, number: int) -> Self:
+        """Return the step for the documents of a section, which are numbered from 0."""
+        return self
 
     @abstractmethod
     def apply(self, document: Reading, counts: Counter[str]) -> Reading | None:
@@ -58,6 +78,18 @@ class StepTally:
     bytes_in: int = 0
     bytes_out: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    sample: dict[str, list[Any]] = field(default_factory=dict)
+    """By lot: the beginning of a text, its words, and how many are left."""
+
+    def keep(self, text: str, left: str | None) -> None:
+        """Keep a document that was changed or left out, where its lot is among the least.
+
+        The lot is a hash of the text, so that neither the order nor the number of processes decides.
+        """
+        lot = hashlib.blake2b(b"removed|" + text.encode(), digest_size=8).hexdigest()
+        if len(self.sample) < SAMPLED or lot < max(self.sample):
+            self.sample[lot] = [text[:_SHOWN_CHARACTERS], count_words(text), count_words(left or "")]
+            self.sample = dict(sorted(self.sample.items())[:SAMPLED])
 
     def add(self, other: StepTally) -> None:
         """Take in what another part of the corpus counted."""
@@ -66,6 +98,7 @@ class StepTally:
                 name = f"{unit}_{side}"
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         self.counts.update(other.counts)
+        self.sample = dict(sorted({**self.sample, **other.sample}.items())[:SAMPLED])
 
     def summary(self) -> dict[str, Any]:
         """Return it as the manifest has it: in, out and lost (less than nothing where text was added)."""
@@ -86,26 +119,48 @@ def apply_steps(
     A document that a step does not concern is in its counts, going in and coming out.
     """
     left: Reading | None = document
+    words, size = _measured(document.text) if steps else (0, 0)
     for step, tally in zip(steps, tallies, strict=True):
         if left is None:
             break
+        given = left.text
         tally.documents_in += 1
-        tally.words_in += count_words(left.text)
-        tally.bytes_in += len(left.text.encode())
+        tally.words_in += words
+        tally.bytes_in += size
         if is_training or not step.only_training:
             left = step.apply(left, tally.counts)
         if left is not None and (not left.text or left.text.isspace()):
             left = None
+        is_changed = left is None or (left.text is not given and left.text != given)
+        if step.is_sampled and is_changed:
+            tally.keep(given, None if left is None else left.text)
         if left is not None:
+            if is_changed:
+                words, size = _measured(left.text)
             tally.documents_out += 1
-            tally.words_out += count_words(left.text)
-            tally.bytes_out += len(left.text.encode())
+            tally.words_out += words
+            tally.bytes_out += size
     return left
+
+
+def _measured(text: str) -> tuple[int, int]:
+    """Return words and bytes."""
+    return count_words(text), len(text.encode())
 
 
 def steps_key(steps: Sequence[DocumentStep]) -> list[dict[str, Any]]:
     """Return what the steps depend on, in order."""
-    return [step.model_dump(mode="json") for step in steps]
+    return [step.key() for step in steps]
+
+
+def samples_of(steps: Sequence[DocumentStep], tallies: Sequence[StepTally]) -> list[dict[str, Any]]:
+    """Return what was kept of each step: beginnings of texts, their words, and how many are left."""
+    names = ("text", "words", "words_left")
+    return [
+        {**step.key(), "removed": [dict(zip(names, kept, strict=True)) for kept in tally.sample.values()]}
+        for step, tally in zip(steps, tallies, strict=True)
+        if step.is_sampled
+    ]
 
 
 def check_chain(tallies: Sequence[StepTally], read: dict[str, int], left: dict[str, int]) -> None:

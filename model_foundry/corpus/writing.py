@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from model_foundry.corpus.cache import write_json
 from model_foundry.corpus.chunks import SideChunk
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.fast import TokensDiffer
@@ -24,13 +25,14 @@ from model_foundry.corpus.jobs import (
     load_tally,
     part_spec,
 )
+from model_foundry.corpus.prepared import REMOVED
 from model_foundry.corpus.progress import Report, Teller
 from model_foundry.corpus.reading import Tally
 from model_foundry.corpus.sections import Section
 from model_foundry.corpus.shards import SideWriter
 from model_foundry.corpus.sides import Sides
 from model_foundry.corpus.split import SplitSource
-from model_foundry.corpus.steps import StepTally, check_chain, steps_key
+from model_foundry.corpus.steps import StepTally, check_chain, samples_of, steps_key
 from model_foundry.corpus.workers import Finished, Workers
 
 _log = logging.getLogger(__name__)
@@ -97,6 +99,8 @@ def write_source(
     for item in source.inputs:
         item.check_unchanged()
     check_conservation(source.name, splits, tally)
+    if any(step.is_sampled for step in source.steps):
+        write_json(folder / REMOVED, samples_of(source.steps, tally.steps))
     return _summary(source, encoder, splits, tally)
 
 
@@ -158,7 +162,7 @@ def _encode_sections(
     for number in todo:
         shutil.rmtree(targets[number], ignore_errors=True)
         placement = sides.of_section(number) if sides else {"side": source.rule.kind}
-        jobs.append(_job(source, sections[number], placement, encoder.folder, targets[number], fast=fast))
+        jobs.append(_job(source, sections, number, placement, encoder.folder, targets[number], fast=fast))
     tally = Tally(documents_by_input=[0] * len(source.inputs), steps=[StepTally() for _ in source.steps])
     appended = 0
 
@@ -189,7 +193,8 @@ def _encode_sections(
 
 def _job(
     source: SplitSource,
-    section: Section,
+    sections: list[Section],
+    number: int,
     placement: dict[str, Any],
     tokenizer: Path,
     target: Path,
@@ -200,7 +205,8 @@ def _job(
         "kind": "encode",
         "source": part_spec(source.source),
         "steps": [part_spec(step) for step in source.steps],
-        "inputs": [input_spec(item) for item in section.inputs],
+        "section": number,
+        "inputs": [input_spec(item) for item in sections[number].inputs],
         "placement": placement,
         "tokenizer": str(tokenizer),
         "fast": fast,

@@ -60,6 +60,7 @@ def prepare_text(
         folders=folders,
         cache=default_cache_folder(),
         condition=condition_of(config),
+        filters=config.corpus.filters,
         progress=show,
         workers=workers,
     )
