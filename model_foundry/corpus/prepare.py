@@ -159,8 +159,8 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
-    steps = [*filter_steps(filters, folders, cache), *steps]
-    training, held_out = _read_all(sources, validation, seed, folders, cache, steps, condition)
+    all_steps = [*filter_steps(filters, folders, cache), *steps]
+    training, held_out = _read_all(sources, validation, seed, folders, cache, all_steps, condition)
     with Workers(workers or usable_cores()) as processes:
         settings = (section_bytes, cache, processes, progress, fast)
         work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
@@ -177,11 +177,8 @@ def prepare_corpus(
         if condition is not None:
             training = [condition.matched(source, held_out, made.folder, cache) for source in training]
             work |= {source.name: _Work(source, *settings) for source in training}
-        return PreparedCorpus(
-            tokenizer_folder=made.folder,
-            sources=[work[source.name].write(made) for source in training],
-            held_out=[work[source.name].write(made) for source in held_out],
-        )
+        written = ([work[source.name].write(made) for source in side] for side in (training, held_out))
+        return PreparedCorpus(made.folder, *written)
 
 
 def _begin(work: list[_Work], cache: Path, processes: Workers, report: Report | None) -> None:
