@@ -1,4 +1,4 @@
-"""What a corpus's manifest tells of the steps that its text went through, interventions among them."""
+"""What a corpus's manifest tells of the steps that its text went through: filters and interventions."""
 
 from __future__ import annotations
 
@@ -49,6 +49,21 @@ def exposures_of(corpus: Line) -> list[str]:
         for source in _sources(corpus)
         for step in source.get("steps", [])
         if step.get("type") == "pool"
+    ]
+
+
+def losses_of(corpus: Line) -> list[tuple[str, str, list[int], str]]:
+    """Return source, filter, what it lost of documents, words and bytes, and why, for every filter in order."""
+    return [
+        (
+            str(source.get("name", "")),
+            str(step["filter"]["type"]),
+            [int(step[unit]["lost"]) for unit in ("documents", "words", "bytes")],
+            ", ".join(f"{count:,} {reason}" for reason, count in step["counts"].items() if count),
+        )
+        for source in _sources(corpus)
+        for step in source.get("steps", [])
+        if step.get("type") == "filter"
     ]
 
 

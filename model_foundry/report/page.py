@@ -9,7 +9,7 @@ from typing import Any
 
 from model_foundry.errors import RecipeError
 from model_foundry.manifest import write_atomically
-from model_foundry.report.edits import edits_header, edits_of, exposures_of
+from model_foundry.report.edits import edits_header, edits_of, exposures_of, losses_of
 from model_foundry.report.facts import Line, RunFacts, read_run
 from model_foundry.report.figures import FOLDER, Format, require_matplotlib, write_figures
 from model_foundry.report.groups import group_curves
@@ -74,6 +74,7 @@ def render(facts: RunFacts) -> str:
         incidents=[event for event in facts.events if event.get("event") not in _ROUTINE],
         samples=_samples(facts.samples),
         sources=_sources(facts.corpus),
+        losses=losses_of(facts.corpus),
         edits=edits_of(facts.corpus),
         edits_header=edits_header(),
         exposures=exposures_of(facts.corpus),

@@ -128,6 +128,31 @@ def test_shows_what_interventions_did_to_the_text(make_run: MakeRun):
     assert "a-0: 5,002 of 5,000 words, 502 of them from 3 of the pool&#39;s 12 documents" in page
 
 
+def test_shows_what_each_filter_lost_and_why(make_run: MakeRun):
+    run = make_run()
+    corpus = json.loads((run / "corpus.manifest.json").read_text())
+    lost = {
+        unit: {"in": 9000, "out": 9000 - n, "lost": n} for unit, n in (("documents", 12), ("words", 1234))
+    }
+    corpus["sources"][0]["steps"] = [
+        {
+            "type": "filter",
+            "filter": {"type": "length", "min_words": 3},
+            **lost,
+            "bytes": {"in": 9, "out": 2, "lost": 7},
+            "counts": {"too_short": 10, "too_long": 2},
+        }
+    ]
+    (run / "corpus.manifest.json").write_text(json.dumps(corpus))
+
+    page = render(read_run(run))
+
+    table = page.partition("<h3>Filters</h3>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    assert rows == [["a-0", "length", "12", "1,234", "7", "10 too_short, 2 too_long"]]
+    assert "<h3>Filters</h3>" not in render(read_run(make_run(name="plain")))
+
+
 def test_needs_no_network_and_no_script_and_is_well_formed(make_run: MakeRun):
     page = render(read_run(make_run()))
     balance = Balance()
