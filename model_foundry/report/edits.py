@@ -53,7 +53,7 @@ def exposures_of(corpus: Line) -> list[str]:
 
 
 def losses_of(corpus: Line) -> list[tuple[str, str, list[int], str]]:
-    """Return source, filter, what it lost of documents, words and bytes, and why, for every filter in order."""
+    """Return source, filter, lost documents, words and bytes, and why, of every filter in order."""
     return [
         (
             str(source.get("name", "")),
