@@ -43,7 +43,11 @@ class JoinedTexts:
 
 def join_texts(texts: Sequence[str]) -> JoinedTexts:
     """Return texts as bytes in which all white space is ASCII."""
-    encoded = [text.encode() for text in texts]
+    return join_bytes([text.encode() for text in texts])
+
+
+def join_bytes(encoded: Sequence[bytes]) -> JoinedTexts:
+    """Return the UTF-8 of texts as bytes in which all white space is ASCII; malformed bytes are kept."""
     joined = b" ".join([b"", *encoded])
     data = np.frombuffer(joined, dtype=np.uint8)
     wide = np.zeros(0, dtype=np.int64)
@@ -58,6 +62,7 @@ def _with_narrow_spaces(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDA
     found = []
     for space in _SPACES:
         places = by_lead[space[0]]
+        places = places[places + len(space) <= len(data)]  # bytes of tokens may end within a character
         for at, byte in enumerate(space[1:], start=1):
             places = places[data[places + at] == byte]
         if len(places):

@@ -28,6 +28,7 @@ from model_foundry.corpus.reading import Placement, Tally, place_texts, read_tex
 from model_foundry.corpus.source import Input, Source
 from model_foundry.corpus.split import Scan, scan
 from model_foundry.corpus.steps import DocumentStep, StepTally
+from model_foundry.corpus.token_encoder import TokenEncoder
 from model_foundry.failpoints import reach
 from model_foundry.parts import Part, custom_code
 
@@ -147,8 +148,11 @@ def encode_section(
     tally: Tally,
 ) -> Iterator[Chunk]:
     """Yield the tokens of some inputs, and assert that the text that was read is what was encoded."""
+    if source.is_tokenized:
+        where = str(inputs[-1].path) if len(inputs) < 3 else f"{inputs[0].path} to {inputs[-1].path}"
+        bulk = TokenEncoder(bulk.encoder, source, where)
     parsed = any(step.needs_parse for step in steps)
-    whole = bool(steps) or not bulk.encoder.can_cut
+    whole = bool(steps) or not (bulk.encoder.can_cut or source.is_tokenized)
     texts = read_texts(source, inputs, tally, parsed=parsed, whole=whole)
     characters = 0
     for chunk in encode_parts(place_texts(texts, placement, steps, tally), bulk):

@@ -36,6 +36,7 @@ from model_foundry.corpus.tokenizer_entry import PreparedTokenizer, TrainingText
 from model_foundry.corpus.verdicts import Comparing, compare_documents
 from model_foundry.corpus.workers import Workers, usable_cores
 from model_foundry.corpus.writing import write_source
+from model_foundry.errors import RecipeError
 from model_foundry.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -159,6 +160,8 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
+    edits = bool(filters or steps or condition)
+    _check_tokenized([*sources, *validation.sources], tokenizer, edits=edits)
     all_steps = [*filter_steps(filters, folders, cache), *steps]
     training, held_out = _read_all(sources, validation, seed, folders, cache, all_steps, condition)
     with Workers(workers or usable_cores()) as processes:
@@ -239,4 +242,20 @@ def _warn_of_shared_files(training: list[SplitSource], held_out: list[SplitSourc
                 "one of them.",
                 source.name,
                 shared[0] if len(shared) == 1 else f"{len(shared)} files, such as {shared[0]},",
+            )
+
+
+def _check_tokenized(sources: Sequence[Source], tokenizer: Tokenizer, *, edits: bool) -> None:
+    """Raise a RecipeError where tokens that exist are to be made or edited."""
+    for source in sources:
+        if source.is_tokenized and tokenizer.is_trained:
+            raise RecipeError(
+                f"corpus: a source of type {source.part_name()} holds tokens, expected the tokenizer that "
+                f"made them and not {tokenizer.part_name()}, which is trained. Say tokenizer: "
+                "{type: pretrained, path: ...}."
+            )
+        if source.is_tokenized and edits:
+            raise RecipeError(
+                f"corpus: a source of type {source.part_name()} holds tokens; filters and interventions read "
+                "text. Remove them, or use the text."
             )

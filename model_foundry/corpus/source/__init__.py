@@ -44,6 +44,9 @@ class Source(Part):
     is_parsed: ClassVar[bool] = False
     """Whether ``parsed`` gives the documents with a parse."""
 
+    is_tokenized: ClassVar[bool] = False
+    """Whether ``documents`` gives token ids (``corpus/_ids.py``)."""
+
     weight: float | None = Field(default=None, gt=0)
     """Share of this source in the mixture; without weights every document is seen once an epoch."""
 
