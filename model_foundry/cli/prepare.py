@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli._changes import show_diff
 from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._json import to_json
 from model_foundry.cli._panels import DATA
@@ -20,24 +21,32 @@ _SHOWN = 200
 """Characters of a document that was left out."""
 
 
+Recipe = Annotated[
+    str | None,
+    typer.Argument(
+        help="A recipe file, or the name of a shipped one; none with --list and --clean.",
+        autocompletion=recipe_names,
+    ),
+]
+Diff = Annotated[
+    int | None,
+    typer.Option(min=1, help="Show so many of the sentences that interventions change, and stop."),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Give ``app`` the verb."""
 
     @app.command("prepare", rich_help_panel=DATA)
     def prepare(
-        recipe: Annotated[
-            str | None,
-            typer.Argument(
-                help="A recipe file, or the name of a shipped one; none with --list and --clean.",
-                autocompletion=recipe_names,
-            ),
-        ] = None,
+        recipe: Recipe = None,
         overrides: Annotated[
             list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="Values that replace the recipe's.")
         ] = None,
         workers: Annotated[
             int | None, typer.Option(min=1, help="Processes; all cores by default. Changes no byte.")
         ] = None,
+        diff: Diff = None,
         listing: Annotated[bool, typer.Option("--list", help="Show what is in the cache.")] = False,
         cleaning: Annotated[
             bool,
@@ -63,6 +72,7 @@ def add_to(app: typer.Typer) -> None:
         Example: model-foundry prepare demo
         Example: model-foundry prepare recipe.yaml tokenizer.vocab_size=16k --workers 4
         Example: model-foundry prepare recipe.yaml --removed 20
+        Example: model-foundry prepare recipe.yaml --diff 20
         Example: model-foundry prepare --list
         Example: model-foundry prepare recipe.yaml --clean
         """
@@ -70,6 +80,9 @@ def add_to(app: typer.Typer) -> None:
             raise RecipeError("prepare: name a recipe, or ask for --list or --clean.")
         if listing and cleaning:
             raise RecipeError("prepare: --list shows and --clean removes; ask for one of them.")
+        if diff is not None:
+            only = None if listing or cleaning else recipe
+            return show_diff(only, overrides or [], diff, as_json, allow_custom_code)
         made = _prepare(recipe, overrides or [], workers, not as_json, allow_custom_code) if recipe else None
         if listing or cleaning:
             _show_cache(made, cleaning=cleaning, yes=yes, as_json=as_json)

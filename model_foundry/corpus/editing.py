@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from model_foundry.corpus.intervention import Candidate, Edit, Intervention
 from model_foundry.corpus.parsed import Document
@@ -81,8 +81,15 @@ class Revision:
     counts: list[Counts]
     """One for each intervention."""
 
-    kept: list[list[int]] = field(default_factory=list)
-    """For every sentence, which of its words were neither deleted nor replaced."""
+    plans: list[SentencePlan]
+    """What became of every sentence."""
+
+    def kept(self, document: Document) -> list[list[int]]:
+        """Return for every sentence which of its words were neither deleted nor replaced."""
+        return [
+            [at for at in range(len(sentence.tokens)) if at not in plan.deleted and at not in plan.replaced]
+            for sentence, plan in zip(document.sentences, self.plans, strict=True)
+        ]
 
 
 def revise(document: Document, interventions: Sequence[Intervention]) -> Revision:
@@ -109,12 +116,8 @@ def revise(document: Document, interventions: Sequence[Intervention]) -> Revisio
         for change in changes[before:]:
             _count(counts[number], change, document)
         counts[number].documents = int(len(changes) > before)
-    kept = [
-        [at for at in range(len(sentence.tokens)) if at not in plan.deleted and at not in plan.replaced]
-        for sentence, plan in zip(document.sentences, plans, strict=True)
-    ]
     text = render(document, plans) if changes else document.text
-    return Revision(text, changes, counts, kept)
+    return Revision(text, changes, counts, plans)
 
 
 def _chosen(document: Document, intervention: Intervention, counts: Counts) -> list[Candidate]:

@@ -163,7 +163,7 @@ def prepare_corpus(
     edits = bool(filters or steps or condition)
     _check_tokenized([*sources, *validation.sources], tokenizer, edits=edits)
     all_steps = [*filter_steps(filters, folders, cache), *steps]
-    training, held_out = _read_all(sources, validation, seed, folders, cache, all_steps, condition)
+    training, held_out = read_sources(sources, validation, seed, folders, cache, all_steps, condition)
     with Workers(workers or usable_cores()) as processes:
         settings = (section_bytes, cache, processes, progress, fast)
         work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
@@ -198,7 +198,7 @@ def _rule(validation: Validation, seed: int) -> SplitRule:
     return SplitRule(validation.split, fraction, seed if validation.split == "document" else 0)
 
 
-def _read_all(
+def read_sources(
     sources: list[Source],
     validation: Validation,
     seed: int,
@@ -207,7 +207,10 @@ def _read_all(
     steps: Sequence[DocumentStep],
     condition: Condition | None,
 ) -> tuple[list[SplitSource], list[SplitSource]]:
-    """Return the sources of the training text and of the held-out text, after the interventions."""
+    """Return the sources of the training text and of the held-out text, after the interventions.
+
+    The arguments are those of ``prepare_corpus``.
+    """
     training = _read(sources, _rule(validation, seed), folders, cache, steps)
     held_out = _read(validation.sources, SplitRule("validation"), folders, cache, steps, "held_out-")
     _warn_of_shared_files(training, held_out)

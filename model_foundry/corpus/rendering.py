@@ -54,6 +54,15 @@ def render(document: Document, plans: list[SentencePlan]) -> str:
     return _joined(words, gaps)
 
 
+def render_sentence(document: Document, sentence: Sentence, plan: SentencePlan) -> str:
+    """Return what is written of one sentence, without what is around it."""
+    tokens, units = sentence.tokens, sentence.units
+    ends = [tokens[unit.stop - 1].end for unit in units[:-1]]
+    starts = [tokens[unit.start].start for unit in units[1:]]
+    gaps = ["", *(document.text[end:start] for end, start in zip(ends, starts, strict=True)), ""]
+    return _joined(_written(document, sentence, plan), gaps)
+
+
 def _joined(words: list[str], gaps: list[str]) -> str:
     """Return the words that are left, with what stays of the gaps between them."""
     parts: list[str] = []

@@ -191,3 +191,55 @@ def test_a_terminal_has_one_bar_a_stage(capsys: pytest.CaptureFixture[str], monk
     assert "training the tokenizer" in printed
     assert "2 MB" in printed
     assert "preparing:" not in printed
+
+
+EDITED = RECIPE.replace(
+    "  sources:", "  interventions: [{type: replace_words, words: {engine: loom}}]\n  sources:"
+)
+
+
+@pytest.fixture
+def engines(folder: Path) -> Path:
+    """A recipe that changes twelve sentences of one text."""
+    (folder / "recipe.yaml").write_text(EDITED)
+    for path in (folder / "texts").glob("*.txt"):
+        path.unlink()
+    text = "\n".join(f"Engine {number} is the engine. A loom is not." for number in range(12))
+    (folder / "texts" / "a.txt").write_text(text)
+    return folder
+
+
+def test_changed_sentences_are_shown_plain_in_a_pipe_and_coloured_on_a_terminal(engines: Path):
+    plain = call("recipe.yaml", "--diff", "3")
+    coloured = CliRunner().invoke(app, ["prepare", "recipe.yaml", "--diff", "3"], color=True).stdout
+
+    assert plain.count("text_files-0, document 0, sentence ") == 3
+    assert plain.endswith("3 of the sentences that change\n")
+    assert "\x1b" not in plain
+    [first, before, after] = plain.splitlines()[:3]
+    number = before.split()[2]
+    assert before == f"  - Engine {number} is the engine."
+    assert after == f"  + Loom {number} is the loom."
+    assert first == f"text_files-0, document 0, sentence {2 * int(number)}"
+    assert "\x1b[31m\x1b[1mengine\x1b[0m" in coloured
+    assert "\x1b[32m\x1b[1mloom\x1b[0m" in coloured
+
+
+def test_all_changed_sentences_are_shown_where_more_are_asked_for(engines: Path):
+    changes = json.loads(call("recipe.yaml", "--diff", "99", "--json"))["changes"]
+
+    assert [change["sentence"] for change in changes] == list(range(0, 24, 2))
+    assert changes[0]["before"] == "Engine 0 is the engine."
+
+
+def test_no_colour_where_none_is_wanted(engines: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    assert "\x1b" not in CliRunner().invoke(app, ["prepare", "recipe.yaml", "--diff", "3"], color=True).stdout
+
+
+def test_a_diff_needs_a_recipe_with_interventions(folder: Path):
+    with pytest.raises(RecipeError, match=r"corpus\.interventions: there are none, so there"):
+        call("recipe.yaml", "--diff", "3")
+    with pytest.raises(RecipeError, match="--diff shows what a recipe changes; name one, without --list"):
+        call("--list", "--diff", "3")
