@@ -27,6 +27,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from model_foundry.digests import file_sha256
 from model_foundry.manifest import MANIFEST_NAME, fsync_path, list_files, verify_manifest
 from model_foundry.training.accelerator import build_accelerator
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.disk import CheckpointSizes
 from model_foundry.training.restoring import require_finite
@@ -82,6 +83,7 @@ class Bench:
             tokenizer=folder / "tokenizer",
             facts=FACTS,
             keep_resumable=1,
+            carried=CarriedState(self.accelerator, [], lanes=2, micro_batch_size=2),
             sizes=CheckpointSizes(4 * self.parameters, 8 * self.parameters, beside=64 * 1024),
         )
         self.updates = 0

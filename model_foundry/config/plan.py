@@ -94,6 +94,12 @@ class RunPlan:
         """The windows of each update, and where epochs begin."""
         return BatchSchedule(self.corpus.windows, self.batch_size, self.batch_warmup)
 
+    @property
+    def tokens_of_updates(self) -> str:
+        """For people: the tokens of an update, from the first to those of the full batch."""
+        full = f"{self.tokens_per_update:,}"
+        return full if self.batch_warmup is None else f"{self.batch_warmup.start * self.context:,} to {full}"
+
     def updates_of(self, duration: Duration) -> int:
         """Resolve a length into updates; a share is of the whole run."""
         return resolve_updates(duration, self.corpus, self.context, self.batches, total=self.updates)

@@ -16,7 +16,7 @@ from model_foundry.averaging import Averaging
 from model_foundry.config._defaults import default, evaluation_of_the_objective, initialization_of_the_model
 from model_foundry.config.best import BestBy
 from model_foundry.config.policy import NonFinitePolicy
-from model_foundry.config.stages import BatchWarmup, ContextStage, Mixture, PositiveCount
+from model_foundry.config.stages import BatchWarmup, ContextStage, DataOrder, Mixture, PositiveCount
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.filter import Filter
@@ -112,8 +112,8 @@ class Data(Settings):
     documents: Literal["concatenate", "isolate", "pad"] = "concatenate"
     """concatenate: attention crosses documents. isolate: no attention or loss across them. pad: one a row."""
 
-    order: Literal["shuffle_each_epoch", "shuffle_once", "sequential", "explicit"] = "shuffle_each_epoch"
-    """Order in which the windows of an epoch are shown."""
+    order: DataOrder = "shuffle_each_epoch"
+    """Order of an epoch's windows; streams: batch_size pieces side by side, read on update by update."""
 
     order_file: str | None = None
     """For order explicit: a file with the ids of an epoch, one a line (or a .npy array), in their order."""

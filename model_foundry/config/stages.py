@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ from model_foundry.parts import Settings
 from model_foundry.units import Count, Interval, read_count, read_fraction
 
 PositiveCount = Annotated[Count, Field(gt=0)]
+DataOrder = Literal["shuffle_each_epoch", "shuffle_once", "sequential", "streams", "explicit"]
 
 
 def _read_windows(value: Any) -> int | str:

@@ -51,7 +51,7 @@ class Course:
         self.windows = windows
         self.explicit = explicit
         self._ends: list[int] = np.cumsum([source.count for source in windows]).tolist()
-        self._order = Order(self._ends[-1], seed, mode, explicit=explicit)
+        self._order = Order(self._ends[-1], seed, mode, explicit=explicit, lanes=batch_size)
         self.windows_per_epoch = self._order.count
         self.batches = BatchSchedule(self.windows_per_epoch, batch_size, ramp)
 
@@ -67,6 +67,18 @@ class Course:
         number = self._order.window(epoch, inside)
         source = bisect_right(self._ends, number)
         return Place(source, number - (self._ends[source - 1] if source else 0), epoch)
+
+    def lane(self, position: int) -> tuple[int, bool] | None:
+        """Return the lane of a position, and whether its text goes on from the update before.
+
+        None where the order has no lanes. A lane begins anew with an epoch and with a source, and with a
+        document where windows keep documents apart.
+        """
+        if self._order.mode != "streams":
+            return None
+        round_, lane = divmod(position % self.windows_per_epoch, self.batches.batch_size)
+        place = self.place(position)
+        return lane, round_ > 0 and not self.windows[place.source].begins_anew(place.window)
 
     def update_of(self, source: int, window: int, epoch: int) -> int:
         """Return the update that shows a window of a source in ``epoch``; -1 where none does."""

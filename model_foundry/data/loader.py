@@ -140,7 +140,16 @@ class WindowDataset(Dataset[Batch]):
             batch["positions_BT"] = torch.from_numpy(places.reshape(-1, row_length))
         if arranged is not None:
             arranged.complete(batch)
+        self._add_lanes(batch, positions)
         return batch
+
+    def _add_lanes(self, batch: Batch, positions: list[int]) -> None:
+        """Say which lanes the rows are of, where the order has lanes; padding is of none."""
+        found = [self._course.lane(position) for position in positions if position != PADDING]
+        lanes = [lane for lane in found if lane is not None]
+        if lanes:
+            batch["lanes_B"] = torch.tensor([number for number, _ in lanes])
+            batch["continues_B"] = torch.tensor([continues for _, continues in lanes])
 
 
 _NONE: npt.NDArray[np.int64] = np.empty(0, np.int64)

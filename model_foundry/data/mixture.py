@@ -218,6 +218,10 @@ class MixtureCourse:
         epoch, inside = divmod(self._given[stage][source] + rank, self.windows[source].count)
         return Place(source, self._orders[source].window(epoch, inside), epoch)
 
+    def lane(self, position: int) -> None:
+        """Return that there are no lanes; see ``Course.lane``."""
+        return None
+
     def update_of(self, source: int, window: int, epoch: int) -> int:
         """Return the update that shows a window in ``epoch`` of its source; -1 where none does."""
         rank = epoch * self.windows[source].count + self._orders[source].position(epoch, window)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model_foundry.seeds import derive_seed
 
 Int64 = npt.NDArray[np.int64]
-OrderMode = Literal["shuffle_each_epoch", "shuffle_once", "sequential", "explicit"]
+OrderMode = Literal["shuffle_each_epoch", "shuffle_once", "sequential", "streams", "explicit"]
 
 _ROUNDS = 12
 _BLOCK = 1024
@@ -92,15 +92,27 @@ class Order:
         mode: How an epoch is ordered.
         stream: Tells the orders of several sources apart.
         explicit: The windows of an epoch, one after the other, for the mode of that name.
+        lanes: For ``streams``: as many pieces of the corpus are shown side by side, a window of each at a
+            time, the longer pieces first.
     """
 
     def __init__(
-        self, count: int, seed: int, mode: OrderMode, stream: int = 0, explicit: Int64 | None = None
+        self,
+        count: int,
+        seed: int,
+        mode: OrderMode,
+        stream: int = 0,
+        explicit: Int64 | None = None,
+        lanes: int = 1,
     ) -> None:
         assert (explicit is not None) == (mode == "explicit")
         self.count = count if explicit is None else len(explicit)
         self.mode = mode
-        self._arguments = (count, seed, mode, stream, explicit)
+        self._arguments = (count, seed, mode, stream, explicit, lanes)
+        self._lanes = lanes
+        # Pieces of two lengths, one window apart: as many long ones as the last, shorter round has windows.
+        self._long = -(-self.count // lanes)
+        self._num_long = self.count - lanes * (self._long - 1)
         self._explicit = explicit
         # Neighbours are asked for one after the other, and a thousand cost little more than one.
         self._block = lru_cache(maxsize=16)(self._compute_block)
@@ -112,6 +124,9 @@ class Order:
             return int(self._explicit[position])
         if self.mode == "sequential":
             return position
+        if self.mode == "streams":
+            inside, lane = divmod(position, self._lanes)
+            return lane * self._long - max(0, lane - self._num_long) + inside
         return int(self._block(epoch, position // _BLOCK)[position % _BLOCK])
 
     def position(self, epoch: int, window: int) -> int:
@@ -121,6 +136,12 @@ class Order:
             return int(found[0]) if len(found) else -1
         if self.mode == "sequential":
             return window
+        if self.mode == "streams":
+            lane, inside = divmod(window, self._long)
+            if lane >= self._num_long:
+                lane, inside = divmod(window - self._num_long * self._long, self._long - 1)
+                lane += self._num_long
+            return inside * self._lanes + lane
         return int(self._permutation(self._key(epoch)).inverse(np.array([window], dtype=np.int64))[0])
 
     def positions(self, epoch: int, window: int) -> list[int]:
@@ -133,7 +154,7 @@ class Order:
         return epoch if self.mode == "shuffle_each_epoch" else 0
 
     def _make_permutation(self, key: int) -> Permutation:
-        _, seed, _, stream, _ = self._arguments
+        _, seed, _, stream, *_ = self._arguments
         return Permutation(self.count, derive_seed(seed, "order", stream, key))
 
     def _compute_block(self, epoch: int, block: int) -> Int64:

@@ -110,6 +110,16 @@ class Windows:
         last = self._first_row(self.stream.document_at(stop - 1) + 1)
         return range(first, last)
 
+    def begins_anew(self, window: int) -> bool:
+        """Return whether nothing that a window may remember stands before it.
+
+        That is so at the beginning of the stream, and of a document where they are kept apart.
+        """
+        start, _ = self.span(window)
+        if self.documents == "concatenate" or start == 0:
+            return start == 0
+        return int(self.stream.document_offsets[self.stream.document_at(start)]) == start
+
     def exposure(self, window: int) -> npt.NDArray[np.int64]:
         """Return what a window adds to the clock: tokens, words, bytes, documents.
 

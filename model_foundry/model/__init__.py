@@ -61,6 +61,11 @@ class Architecture(Part):
         """What the model's logits depend on; objectives and evaluations go by it."""
         return "causal"
 
+    @property
+    def carried_shapes(self) -> list[tuple[int, int]]:
+        """Layers and size of each part of the state that goes on from update to update; empty: none."""
+        return []
+
     @abstractmethod
     def build(self, vocabulary: Vocabulary, context: int) -> PreTrainedModel:
         """Return the model in float32 and in training mode, with ``config.use_cache`` false.

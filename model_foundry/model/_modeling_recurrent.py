@@ -33,6 +33,10 @@ class RecurrentState:
     def __init__(self, states: States) -> None:
         self.states = states
 
+    def advanced(self, states: States) -> RecurrentState:
+        """Return what is remembered after more tokens; this state stays what it is."""
+        return RecurrentState(states)
+
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Give each row the state of the row that beam search continues there."""
         self.states = tuple(state.index_select(1, beam_idx.to(state.device)) for state in self.states)
@@ -67,16 +71,18 @@ class RecurrentModel(nn.Module):
     ) -> BaseModelOutputWithPast:
         """Return hidden states (BTH, or BTD where projected) and the state after the last token."""
         embedded_BTD = self.dropout(self.embedding(input_ids))
-        starts_BT = document_starts(attention_mask, position_ids) if past_key_values is None else None
         states = None if past_key_values is None else past_key_values.states
+        starts_BT = document_starts(attention_mask if states is None else None, position_ids)
         if starts_BT is None or not starts_BT[:, 1:].any():
             hidden_BTH, states = self._run(embedded_BTD, states)
         else:
-            hidden_BTH, states = self._run_by_document(embedded_BTD, starts_BT)
+            hidden_BTH, states = self._run_by_document(embedded_BTD, starts_BT, states)
         hidden_BTH = self.dropout(hidden_BTH)
         if self.projection is not None:
             hidden_BTH = self.projection(hidden_BTH)
-        cache: Any = RecurrentState(states) if use_cache and states is not None else None
+        cache: Any = None
+        if use_cache and states is not None:
+            cache = RecurrentState(states) if past_key_values is None else past_key_values.advanced(states)
         return BaseModelOutputWithPast(last_hidden_state=hidden_BTH, past_key_values=cache)
 
     def _run(self, embedded_BTD: torch.Tensor, states: States | None) -> tuple[torch.Tensor, States]:
@@ -92,11 +98,12 @@ class RecurrentModel(nn.Module):
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), states
 
     def _run_by_document(
-        self, embedded_BTD: torch.Tensor, starts_BT: torch.Tensor
+        self, embedded_BTD: torch.Tensor, starts_BT: torch.Tensor, states: States | None
     ) -> tuple[torch.Tensor, States | None]:
-        """Run each document of each row by itself, from a state of zeros, all of them side by side.
+        """Run each document of each row by itself, all of them side by side.
 
-        The states after the last ones are not known where gradients are truncated.
+        They begin with a state of zeros; the first of a row with that of the row, where there is one. The
+        states after the last ones are not known where gradients are truncated.
         """
         rows, length, _ = embedded_BTD.shape
         starts_N = starts_BT.clone()
@@ -107,14 +114,25 @@ class RecurrentModel(nn.Module):
         is_token_ST = inside_T < lengths_S[:, None]
         places_ST = (begins_S[:, None] + inside_T).clamp(max=rows * length - 1)
         embedded_STD = embedded_BTD.flatten(0, 1)[places_ST]
+        states = self._at_row_starts(states, begins_S % length == 0)
         if self.truncation and self.training:
-            hidden_STH, _ = self._run(embedded_STD, None)  # whose states are those after the padding
+            hidden_STH, _ = self._run(embedded_STD, states)  # whose states are those after the padding
             return hidden_STH[is_token_ST].view(rows, length, -1), None
         packed = pack_padded_sequence(embedded_STD, lengths_S.cpu(), batch_first=True, enforce_sorted=False)
-        output, states = self._call(packed, None)
+        output, states = self._call(packed, states)
         hidden_STH, _ = pad_packed_sequence(output, batch_first=True)
         last_B = starts_N.sum(dim=1).cumsum(0) - 1
         return hidden_STH[is_token_ST].view(rows, length, -1), tuple(state[:, last_B] for state in states)
+
+    @staticmethod
+    def _at_row_starts(states: States | None, is_first_S: torch.Tensor) -> States | None:
+        """Return the states of rows where a row begins, and zeros elsewhere: (L, S, H) each."""
+        if states is None:
+            return None
+        spread = tuple(state.new_zeros(len(state), len(is_first_S), state.shape[-1]) for state in states)
+        for to, state in zip(spread, states, strict=True):
+            to[:, is_first_S] = state
+        return spread
 
     def _call(self, inputs: Any, states: States | None) -> tuple[Any, States]:
         if isinstance(self.layers, nn.LSTM):
@@ -170,7 +188,8 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no
             input_ids: (B, T).
             attention_mask: (B, T), 0 for padding: what stands before the first token of a row has no effect.
             position_ids: (B, T); where they do not go on by one a new document begins, from a state of zeros.
-            past_key_values: The state to go on from; ids are then the tokens after it.
+            past_key_values: The state to go on from; ids are then the tokens after it. The first token of a
+                row goes on, whatever its position.
             use_cache: Whether to return the state; as the config says where not given.
             logits_to_keep: Number of last places, or which places, to compute logits of; 0 for all.
             **kwargs: ``labels`` is refused, since losses are computed outside; others have no effect.

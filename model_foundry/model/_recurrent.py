@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from model_foundry.model import Architecture, Vocabulary
 
@@ -34,6 +35,27 @@ class Recurrent(Architecture):
 
     truncation: PositiveInt | None = None
     """Tokens of a window after which the state goes on and its gradient does not; none where not given."""
+
+    carry_state: bool = False
+    """Whether a lane goes on with the state that it had after its window of the update before, without its
+    gradient; needs data.order: streams."""
+
+    @field_validator("carry_state")
+    @classmethod
+    def _is_truncated_once(cls, carry_state: bool, others: ValidationInfo) -> bool:
+        if carry_state and others.data.get("truncation") is not None:
+            raise PydanticCustomError(
+                "truncation",
+                "expected no truncation beside it, since a gradient ends with its window here: set "
+                "data.context to the tokens that it shall flow back over",
+            )
+        return carry_state
+
+    @property
+    def carried_shapes(self) -> list[tuple[int, int]]:
+        """Layers and size of what is carried; see ``Architecture.carried_shapes``."""
+        parts = 2 if self.part_name() == "lstm" else 1
+        return [(self.layers, self.hidden)] * parts if self.carry_state else []
 
     def build(self, vocabulary: Vocabulary, context: int) -> PreTrainedModel:
         """Return the model with its parameters unset; any context fits. See ``Architecture.build``."""

@@ -33,6 +33,9 @@ class Batch(TypedDict, total=False):
     positions_BT: torch.Tensor  # place within document and row; absent where attention crosses documents
     segments_BT: torch.Tensor  # arranged rows: number of the document, 0 for padding; absent where all are 1
     causal_B: torch.Tensor  # arranged rows of models that obey a mask: whether places see none behind them
+    lanes_B: torch.Tensor  # int64: the lane of each row; absent where the order of the data has none
+    continues_B: torch.Tensor  # bool: whether a row goes on where its lane stood in the update before
+    state: Any  # what a recurrent model's rows go on from, in place of its cache; absent: from nothing
     exposure: torch.Tensor  # int64 (4,): tokens, words, bytes, documents that the micro-batch shows
     counted: torch.Tensor  # int64 (): its counted targets; absent where they are the tokens shown
 
@@ -135,6 +138,8 @@ class Objective(Part):
         arguments: dict[str, Any] = {"input_ids": batch["ids_BT"], "use_cache": False}
         if "positions_BT" in batch:
             arguments["position_ids"] = batch["positions_BT"]
+        if "state" in batch:
+            arguments |= {"past_key_values": batch["state"], "use_cache": True}
         return arguments
 
     @abstractmethod

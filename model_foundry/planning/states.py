@@ -78,9 +78,12 @@ def checkpoint_sizes(config: ExperimentConfig, model: PreTrainedModel, tokenizer
     """
     files = tokenizer.iterdir() if tokenizer.is_dir() else ()
     tensors = len(list(model.parameters()))
+    carried = sum(layers * size for layers, size in config.model.carried_shapes)
     return CheckpointSizes(
         weights=weight_bytes(model) + _BYTES_A_TENSOR // 4 * tensors,
-        state=state_bytes(config, model) + 2 * _BYTES_A_TENSOR * tensors,
+        state=state_bytes(config, model)
+        + 2 * _BYTES_A_TENSOR * tensors
+        + 4 * carried * config.training.batch_size,
         beside=sum(file.stat().st_size for file in files) + _BYTES_BESIDE,
     )
 

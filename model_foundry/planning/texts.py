@@ -48,7 +48,7 @@ def _length(forecast: Forecast) -> list[str]:
     corpus = plan.corpus
     epochs = f" · {plan.epochs:.3g} epochs" if forecast.is_length_known else ""
     lines = [
-        f"  length      {plan.updates:,} updates of {plan.tokens_per_update:,} tokens = "
+        f"  length      {plan.updates:,} updates of {plan.tokens_of_updates} tokens = "
         f"{about}{plan.tokens:,} tokens · about {in_count(plan.words)} words{epochs}",
         f"              {plan.batch_size} windows of {plan.context:,} an update: "
         f"{_several(plan.processes, 'device')} x {_several(plan.rounds_per_update, 'micro-batch', 'es')} "

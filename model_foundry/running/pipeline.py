@@ -26,6 +26,7 @@ from model_foundry.running.saving import Saver, moment, next_checkpoint, planned
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.device_peaks import peak_flops
@@ -116,16 +117,14 @@ def _place(
     stop: StopRequest,
     say: Callable[[str], None],
 ) -> TrainingLoop:
-    config, run, plan, course = trainer.config, trainer.run, built.plan, built.course
+    config, plan, course = trainer.config, built.plan, built.course
     is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
     model, optimizer = accelerator.prepare(built.model, built.optimizer)
     checkpoints = _checkpoints(trainer, data, built, sizes, accelerator, checkpoint)
-    state = _restore(trainer, built, checkpoints, checkpoint, curve) if checkpoint else TrainState()
-    if checkpoint:
-        say(f"resumed from {checkpoint.path.name}: {state.tokens:,} tokens seen")
+    state = _restore(trainer, built, checkpoints, checkpoint, curve, say) if checkpoint else TrainState()
     checkpoints.require_space(planned_saves(config, plan, after=state.updates if checkpoint else -1))
     if is_main:
-        run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
+        trainer.run.set_status("running", bit_exact=not checkpoints.inexact, inexact=checkpoints.inexact)
     unmeasured = tuple(checkpoint.record.get("unmeasured", ())) if checkpoint else ()
     metrics, samples = logs = _logs(trainer, checkpoint, is_main=is_main)
     progress = _progress(trainer, plan, state, is_main=is_main)
@@ -133,7 +132,7 @@ def _place(
     interruption = Interruption(accelerator, built.model, stop, watchdog)
     subject = _subject(config, data, built, accelerator, interruption)
     files = _evaluation_files(trainer, checkpoint, is_main=is_main)
-    best = BestCheckpoint(config, run.checkpoints, checkpoint, is_main=is_main)
+    best = BestCheckpoint(config, trainer.run.checkpoints, checkpoint, is_main=is_main)
     measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files, best)
     batches = open_batches(config, built, accelerator)
     saver = Saver(trainer, built, curve, checkpoints, best)
@@ -163,6 +162,7 @@ def _place(
         consensus=Consensus(accelerator, stop, watchdog, has_failed=lambda: saver.has_failed),
         recovery=build_recovery(trainer, built, checkpoints, batches, logs, best, is_main=is_main),
         state=state,
+        carried=checkpoints.carried,
         saved_at=state.updates if checkpoint else -1,
         unmeasured=unmeasured,
     )
@@ -216,11 +216,17 @@ def _followers(trainer: Trainer, checkpoint: Checkpoint | None) -> Followers | N
 
 
 def _restore(
-    trainer: Trainer, built: Built, checkpoints: CheckpointManager, checkpoint: Checkpoint, curve: Curve
+    trainer: Trainer,
+    built: Built,
+    checkpoints: CheckpointManager,
+    checkpoint: Checkpoint,
+    curve: Curve,
+    say: Callable[[str], None],
 ) -> TrainState:
     state = checkpoints.load(checkpoint, changes=trainer.accepted)
     here = moment(trainer.config, built, curve, state)
     require_same_moment(checkpoint, here, may_change=bool(trainer.accepted))
+    say(f"resumed from {checkpoint.path.name}: {state.tokens:,} tokens seen")
     return state
 
 
@@ -244,6 +250,11 @@ def _subject(
     )
 
 
+def _carried(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -> CarriedState:
+    shapes = config.model.carried_shapes
+    return CarriedState(accelerator, shapes, lanes=plan.batch_size, micro_batch_size=plan.micro_batch_size)
+
+
 def _checkpoints(
     trainer: Trainer,
     data: Data,
@@ -262,6 +273,7 @@ def _checkpoints(
         tokenizer=data.corpus.tokenizer_folder,
         facts=facts,
         keep_resumable=config.checkpoints.keep_resumable,
+        carried=_carried(config, built.plan, accelerator),
         tell=run.event,
         sizes=sizes,
     )

@@ -123,16 +123,11 @@ def summary(config: ExperimentConfig, plan: RunPlan, disk: DiskUse, accelerator:
         f"{config.run_name} · {where} · {config.training.precision} · seed {config.seed}",
         f"  corpus  {corpus.documents:,} documents · {corpus.words:,} words · {corpus.targets:,} tokens",
         f"  model   {model.parameters:,} parameters ({model.embedding_parameters:,} in embeddings)",
-        f"  run     {plan.updates:,} updates of {_tokens_of_updates(plan)} tokens · "
+        f"  run     {plan.updates:,} updates of {plan.tokens_of_updates} tokens · "
         f"{plan.epochs:.2f} epochs · {len(plan.checkpoints)} checkpoints · "
         f"{in_bytes(disk.most_bytes)} of disk",
     ]
     return "\n".join(lines)
-
-
-def _tokens_of_updates(plan: RunPlan) -> str:
-    full = f"{plan.tokens_per_update:,}"
-    return full if plan.batch_warmup is None else f"{plan.batch_warmup.start * plan.context:,} to {full}"
 
 
 def goodbye(trainer: Trainer, measures: list[str]) -> list[str]:

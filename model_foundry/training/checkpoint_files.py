@@ -27,6 +27,9 @@ STATE_FOLDER = "state"
 
 TRAINER_STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
+CARRIED_FILE = "carried_state.safetensors"
+"""In the state's folder, where a recurrent model remembers from update to update."""
+
 _CONFIG = "config.json"
 _OPTIMIZER = "optimizer.bin"
 _SCALER = "scaler.pt"  # of fp16 alone
@@ -109,7 +112,8 @@ def require_expected_files(names: Iterable[str], *, world_size: int, is_resumabl
         if len(path.parts) == 1:
             is_known = name == WEIGHTS or path.suffix in _BESIDE_WEIGHTS
         else:
-            is_known = str(path.parent) == STATE_FOLDER and path.name in state | {_SCALER} and is_resumable
+            more = {_SCALER, CARRIED_FILE}
+            is_known = str(path.parent) == STATE_FOLDER and path.name in state | more and is_resumable
         if not is_known:
             raise ManifestError(f"{name} is not a file that a checkpoint of this run holds")
 

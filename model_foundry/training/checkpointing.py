@@ -22,6 +22,7 @@ from model_foundry.errors import CheckpointError, ModelFoundryError, ResourceErr
 from model_foundry.failpoints import reach
 from model_foundry.training.agreement import Agreement
 from model_foundry.training.background import Writer
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
     Checkpoint,
@@ -48,14 +49,8 @@ from model_foundry.training.writing import StateFiles, complete
 log = logging.getLogger(__name__)
 
 _IN_MANIFEST = (
-    "run_id",
-    "world_size",
-    "recipe_sha256",
-    "tokenizer_sha256",
-    "data_sha256",
-    "versions",
-    "threads",
-)
+    "run_id", "world_size", "recipe_sha256", "tokenizer_sha256", "data_sha256", "versions", "threads",
+)  # fmt: skip
 
 
 class CheckpointManager:
@@ -67,6 +62,7 @@ class CheckpointManager:
         tokenizer: Folder whose files go into every checkpoint.
         facts: What ``trainer_state.json`` shall say beside clock and machine: run, recipe, hashes, topology.
         keep_resumable: How many resumable states are kept.
+        carried: What a recurrent model remembers from update to update.
         tell: Called with the kind and facts of an event when old ones are removed.
         sizes: What one checkpoint takes on the disk.
     """
@@ -80,14 +76,16 @@ class CheckpointManager:
         facts: dict[str, Any],
         keep_resumable: int,
         sizes: CheckpointSizes,
+        carried: CarriedState,
         tell: Callable[..., None] = lambda kind, **facts: None,
     ) -> None:
         self.folder = folder
         self.inexact: tuple[str, ...] = ()
         """Why this run may differ in the last bits from one that was never resumed; empty if it may not."""
+        self.carried = carried
         self._accelerator = accelerator
         self._agreement = Agreement(accelerator)
-        self._files = StateFiles(accelerator)
+        self._files = StateFiles(accelerator, carried)
         self._writer = Writer()
         self._tokenizer = tokenizer
         self._space = Space(folder, sizes)
@@ -226,7 +224,7 @@ class CheckpointManager:
                 f"{checkpoint.path}: the processes found different checkpoints under this name. "
                 "The run's folder must be the same one for all of them."
             )
-        self._agreement.together(lambda: restore(self._accelerator, checkpoint))
+        self._agreement.together(lambda: restore(self._accelerator, checkpoint, self.carried))
         found = [
             *checkpoint.record.get("inexact", []),
             *inexact_because(checkpoint.record, self._facts),

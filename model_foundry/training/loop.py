@@ -17,6 +17,7 @@ from model_foundry.failpoints import reach
 from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.duties import Due, Measure, Save
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
@@ -59,6 +60,7 @@ class TrainingLoop:
     watchdog: Watchdog
     consensus: Consensus
     recovery: Recovery
+    carried: CarriedState
     state: TrainState = field(default_factory=TrainState)
     stop_at: int | None = None
     """Save and end after this update as if it were the last, on the curves of the whole run: for replays."""
@@ -179,6 +181,7 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
         self.optimizer.step()
+        self.carried.commit()
         self.optimizer.zero_grad()
         self.throughput.phases.enter("other")
         before, self.state = self.state, self.state.after(attempt.exposure)
@@ -214,7 +217,7 @@ class TrainingLoop:
             is_final = index == len(micro_batches) - 1
             with nullcontext() if is_final else self.accelerator.no_sync(self.model):
                 enter("forward")
-                loss = self.objective.loss(self.model, batch)
+                loss = self.objective.loss(self.model, self.carried.give(batch, is_first=index == 0))
                 enter("backward")
                 self.accelerator.backward(loss.total * scale)
             enter("other")

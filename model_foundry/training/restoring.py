@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_model
 
 from model_foundry.errors import CheckpointError, DivergedError
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint_files import STATE_FOLDER, WEIGHTS, Checkpoint
 from model_foundry.training.environment import package_versions
 from model_foundry.training.weights import weights_for_training
@@ -47,8 +48,8 @@ def load_weights(models: list[torch.nn.Module], state_folder: str) -> None:
         load_model(models.pop(), Path(state_folder).parent / WEIGHTS)
 
 
-def restore(accelerator: Accelerator, checkpoint: Checkpoint) -> None:
-    """Load weights, optimizer and randomness of this process, and compare them with the record.
+def restore(accelerator: Accelerator, checkpoint: Checkpoint, carried: CarriedState) -> None:
+    """Load weights, optimizer, randomness of this process and what is carried; compare with the record.
 
     Raises:
         CheckpointError: When they cannot be loaded, or are not what was recorded.
@@ -63,6 +64,7 @@ def restore(accelerator: Accelerator, checkpoint: Checkpoint) -> None:
             "are not those of this model and optimizer, or hold something else than numbers, which is never "
             "run. Use another checkpoint."
         ) from error
+    carried.load(path / STATE_FOLDER)
     is_same_topology = record["world_size"] == accelerator.num_processes
     if is_same_topology and record["random_states"][rank : rank + 1] != [random_state_sha256()]:
         raise CheckpointError(

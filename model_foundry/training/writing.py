@@ -15,6 +15,7 @@ from model_foundry.digests import Hashing
 from model_foundry.errors import ResourceError
 from model_foundry.failpoints import reach
 from model_foundry.manifest import fsync_path
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
     TRAINER_STATE,
@@ -32,11 +33,13 @@ class StateFiles:
 
     Args:
         accelerator: The run's, with model and optimizer prepared.
+        carried: What a recurrent model remembers from update to update.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, carried: CarriedState) -> None:
         self.hashing: Hashing | None = None
         """Has begun with what is written of the checkpoint that is being saved; on the main process alone."""
+        self._carried = carried
         self._accelerator = accelerator
         self._snapshot = Snapshot()
         self._copy: tuple[Accelerator, FrozenModel] | None = None
@@ -53,6 +56,7 @@ class StateFiles:
         self._begin(folder)
         if resumable:
             self._save_state(self._accelerator, folder)
+            self._carried.save(folder / STATE_FOLDER)
             fsync_path(folder / STATE_FOLDER / random_state_file(self._accelerator.process_index))
         else:
             self._write_weights(self._accelerator, model, folder)
@@ -63,6 +67,7 @@ class StateFiles:
         is_main = self._accelerator.is_main_process
         if resumable:
             without_state(self._accelerator).save_state(str(folder / STATE_FOLDER))
+            self._carried.save(folder / STATE_FOLDER)
             if not is_main:  # the main process flushes its own with everything else
                 fsync_path(folder / STATE_FOLDER / random_state_file(self._accelerator.process_index))
         if is_main:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -86,6 +88,41 @@ def test_isolated_documents_restart_their_positions_and_lose_the_target_across(s
     assert batch["targets_BT"].tolist() == [[1, IGNORED, 3, 4, 5, IGNORED, 7, 8]]
     assert batch["positions_BT"].tolist() == [[0, 1, 0, 1, 2, 3, 0, 1]]
     assert batch["exposure"].tolist()[0] == 6
+
+
+def test_a_row_of_streams_goes_on_where_its_lane_stood_in_the_update_before(stream_of):
+    course = course_of([stream_of([45]), stream_of([14], name="b")], batch_size=4, order="streams")
+    dataset = WindowDataset(
+        course
+    )  # 11 and 4 windows, so lanes of 4, 4, 4 and 3; the third holds both sources
+
+    batches = [dataset.__getitems__(list(course.span(update))) for update in range(5)]
+
+    assert [batch["lanes_B"].tolist() for batch in batches] == [[0, 1, 2, 3]] * 3 + [[0, 1, 2], [0, 1, 2, 3]]
+    goes_on = [batch["continues_B"].tolist() for batch in batches]
+    assert goes_on == [[False] * 4, [True] * 4, [True] * 4, [True, True, False], [False] * 4]
+    for before, batch in pairwise(batches):
+        for row in range(3):
+            if batch["continues_B"][row]:
+                assert batch["ids_BT"][row, 0] == before["targets_BT"][row, -1]
+    assert "lanes_B" not in dataset.__getitems__([PADDING])
+    assert "lanes_B" not in WindowDataset(course_of([stream_of([45], name="c")])).__getitems__([0])
+
+
+@pytest.mark.parametrize(
+    ("documents", "goes_on"),
+    [
+        ("concatenate", [False, True, True, True]),
+        ("isolate", [False, True, False, True]),
+        ("pad", [False, True, False, False]),
+    ],
+)
+def test_a_row_at_the_beginning_of_a_document_goes_on_only_where_documents_are_not_kept_apart(
+    stream_of, documents, goes_on
+):
+    course = course_of([stream_of([8, 5, 4])], batch_size=1, mode=documents, order="streams")
+
+    assert [course.lane(position)[1] for position in range(4)] == goes_on
 
 
 def test_the_loader_leaves_the_global_generator_alone(stream_of):

@@ -84,3 +84,15 @@ def test_an_order_is_the_same_after_a_trip_to_a_worker():
     assert [other.window(1, place) for place in range(0, 2000, 97)] == [
         order.window(1, place) for place in range(0, 2000, 97)
     ]
+
+
+@pytest.mark.parametrize(("count", "lanes"), [(10, 3), (12, 4), (3, 5), (1, 1), (237, 12), (7, 1)])
+def test_streams_show_contiguous_pieces_side_by_side(count: int, lanes: int):
+    order = Order(count, 1, "streams", lanes=lanes)
+
+    windows = [order.window(2, position) for position in range(count)]
+
+    pieces = [windows[lane::lanes] for lane in range(lanes)]
+    assert [window for piece in pieces for window in piece] == list(range(count))
+    assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+    assert [order.position(0, window) for window in windows] == list(range(count))

@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from model_foundry.manifest import ManifestError, read_manifest
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint_files import Checkpoint, find_checkpoint
 from model_foundry.training.checkpointing import CheckpointManager
 from model_foundry.training.disk import CheckpointSizes
@@ -79,6 +80,7 @@ class Rig:
             tokenizer=tokenizer,
             facts=facts,
             keep_resumable=keep,
+            carried=CarriedState(self.accelerator, [], lanes=2, micro_batch_size=2),
             sizes=self.sizes,
         )
         self.state = TrainState()

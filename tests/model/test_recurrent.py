@@ -144,6 +144,22 @@ def test_a_state_goes_on_where_it_stopped(cell: str) -> None:
 
 
 @each_cell
+def test_the_first_document_of_a_row_goes_on_from_a_state_and_the_others_begin_anew(cell: str) -> None:
+    model, ids_BT = make(cell), ids(2, 12)
+    before = model(input_ids=ids_BT[:, :5], use_cache=True).past_key_values
+    positions_BT = torch.tensor([[0, 1, 2, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
+
+    after = model(input_ids=ids_BT[:, 5:], position_ids=positions_BT, past_key_values=before, use_cache=True)
+
+    assert torch.allclose(after.logits[1], logits(model, ids_BT[1:])[0, 5:], atol=1e-6)
+    assert torch.allclose(after.logits[0, :3], logits(model, ids_BT[:1])[0, 5:8], atol=1e-6)
+    alone = model(input_ids=ids_BT[:1, 8:], use_cache=True)
+    assert torch.allclose(after.logits[0, 3:], alone.logits[0], atol=1e-6)
+    for state, of_last in zip(after.past_key_values.states, alone.past_key_values.states, strict=True):
+        assert torch.allclose(state[:, :1], of_last, atol=1e-6)
+
+
+@each_cell
 @pytest.mark.parametrize("ways", [{}, {"num_beams": 3}])
 def test_generation_from_the_state_is_that_from_all_tokens(cell: str, ways: dict[str, Any]) -> None:
     model, ids_BT = make(cell), ids(2, 6)
