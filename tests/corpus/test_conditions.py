@@ -14,7 +14,7 @@ import pytest
 from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.conditions import Condition
 from model_foundry.corpus.intervention import Intervention
-from model_foundry.corpus.matching import lot
+from model_foundry.corpus.matching import Pool, _take, lot
 from model_foundry.corpus.parsed import Document
 from model_foundry.corpus.parsed.plain import plain_document
 from model_foundry.corpus.parser import Parser
@@ -187,6 +187,29 @@ def test_what_refills_was_set_aside_in_every_condition_and_is_edited_too(treeban
     assert back
     assert back <= set(everything) - outside
     assert not back & set(held_out)
+
+
+def test_of_equal_documents_no_more_come_back_than_one_too_many():
+    pool = Pool(seed=1, share="1/2", unit="words")
+    candidates = [(5, 10)] * 4 + [(7, 10)] * 3 + [(9, 4)] * 3
+
+    taken = _take(pool, candidates, target=100, kept=70, never=set())
+
+    assert taken.refilled == 30  # three of the four of lot 5 would do, and equal documents go together
+    assert taken.without == [5]
+    assert _take(pool, candidates, target=100, kept=69, never=set()).refilled == 40
+
+
+def test_held_out_text_of_its_own_is_prepared_once_for_all_conditions(treebank: Path):
+    (treebank / "b.conllu").write_text(sentence("something", "else"))
+    validation = Validation(sources=[Conllu(path="b.conllu")])
+
+    folders = {
+        prepared(treebank, *stack, validation=validation).held_out[0].folder
+        for stack in ([], [IDENTITY], [PRONOUNS])
+    }
+
+    assert len(folders) == 1
 
 
 def test_a_document_that_is_held_out_never_refills(treebank: Path):
