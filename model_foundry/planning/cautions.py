@@ -20,11 +20,12 @@ _LONG_WARMUP, _MUCH_EMBEDDING, _MUCH_PADDING, _MOST_PASSES = 0.25, 0.5, 25.0, 16
 _MANY_UNUSED, _FEW_LONG = 0.1, 0.05
 _MEMORY_LEFT = 0.9
 _SELDOM = 6 * 3600.0
+_SHORT_UPDATE = 0.02  # seconds; a few hundred kernels are launched in about so much
 
 
 def cautions(config: ExperimentConfig, forecast: Forecast) -> list[str]:
     """Return one sentence or two for each thing that is likely not what was meant."""
-    rules = (_updates, _vocabulary, _size, _text, _room, _fit, _checkpoints)
+    rules = (_updates, _vocabulary, _size, _text, _room, _fit, _checkpoints, _table)
     return [caution for rule in rules for caution in rule(config, forecast)]
 
 
@@ -132,3 +133,13 @@ def _checkpoints(config: ExperimentConfig, forecast: Forecast) -> Iterator[str]:
                 "ones, and are lost when the run breaks off. Set checkpoints.rolling, such as 500 updates."
             )
             return
+
+
+def _table(config: ExperimentConfig, forecast: Forecast) -> Iterator[str]:
+    for time in forecast.times:
+        update = time.seconds / forecast.plan.updates
+        if time.source == "table" and update < _SHORT_UPDATE:
+            yield (
+                f"time: {in_time(update)} an update on {time.where} is less than it takes to launch its kernels; "
+                "so small a model will be slower than the table says. Measure it there with --probe."
+            )

@@ -165,6 +165,7 @@ CAUTIONS = {
     "batch": (["training.batch_size=4096", "training.duration=24 updates"], "fewer than one update's 4,096"),
     "padding": (["data={context: 512, documents: pad}"], r"\d+ % of all places are padding"),
     "context": (["data={context: 512, documents: isolate}"], "of the documents are as long as 512 tokens"),
+    "kernels": ([], "an update on 1 x t4 is less than it takes to launch its kernels"),
     "lost work": (
         ["training.duration=100M updates", "checkpoints.rolling=null"],
         "of work on 1 x t4 lie between two resumable ones",
