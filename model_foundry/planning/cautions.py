@@ -140,6 +140,6 @@ def _table(config: ExperimentConfig, forecast: Forecast) -> Iterator[str]:
         update = time.seconds / forecast.plan.updates
         if time.source == "table" and update < _SHORT_UPDATE:
             yield (
-                f"time: {in_time(update)} an update on {time.where} is less than it takes to launch its kernels; "
-                "so small a model will be slower than the table says. Measure it there with --probe."
+                f"time: {in_time(update)} an update on {time.where} is less than it takes to launch its "
+                "kernels; so small a model will be slower than the table says. Measure it there with --probe."
             )
