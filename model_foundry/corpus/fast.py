@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -41,6 +42,15 @@ PROBES = [
 ]
 
 
+_users: set[int] = set()
+"""Processes, this one and those that it was forked from, that used the library."""
+
+
+def _is_forked_from_a_user() -> bool:
+    """Whether its threads stayed behind at a fork: the library would wait for them for ever."""
+    return bool(_users - {os.getpid()})
+
+
 class TokensDiffer(Exception):
     """The fast tokenizer gave other tokens than ``tokenizers``; the message shows the text."""
 
@@ -55,6 +65,7 @@ class FastTokenizer:
     def __init__(self, description: dict[str, Any]) -> None:
         import snaptokens
 
+        _users.add(os.getpid())
         plain: dict[str, Any] = {
             "added_tokens": [],
             "post_processor": None,
@@ -87,7 +98,10 @@ class FastTokenizer:
 
 
 def load_fast(encoder: TextEncoder) -> FastTokenizer | None:
-    """Return the fast tokenizer; None where it is not installed, not able, or not equal (then said)."""
+    """Return the fast tokenizer; None where it is not installed, not able, or not equal (then said).
+
+    Nor is it used by a process that was forked from one that used it.
+    """
     added = encoder.description.get("added_tokens") or []
     kinds = {step.get("type") for step in _steps(encoder.description.get("pre_tokenizer"))}
     is_able = (
@@ -95,7 +109,7 @@ def load_fast(encoder: TextEncoder) -> FastTokenizer | None:
         and "ByteLevel" in kinds
         and all(token.get("special") for token in added)
     )
-    if not is_able or find_spec("snaptokens") is None:
+    if not is_able or find_spec("snaptokens") is None or _is_forked_from_a_user():
         return None
     try:
         fast = FastTokenizer(encoder.description)

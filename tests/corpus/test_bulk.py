@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +174,20 @@ def test_added_tokens_that_are_not_special_are_left_to_tokenizers(
     (tmp_path / "tokenizer.json").write_text(json.dumps(description))
 
     assert load_fast(TextEncoder(tmp_path)) is None
+
+
+def test_a_process_forked_from_one_that_used_it_does_without(encoders: dict[str, TextEncoder]):
+    """Its threads stay behind at the fork, and it would wait for them for ever."""
+    pytest.importorskip("snaptokens")
+    assert load_fast(encoders["byte_bpe"]) is not None
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if load_fast(encoders["byte_bpe"]) is None else 1)
+
+    deadline = time.monotonic() + 60
+    while (waited := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if waited == (0, 0):
+        os.kill(child, signal.SIGKILL)
+    assert waited == (child, 0)
