@@ -121,11 +121,12 @@ def _sizes(config: ExperimentConfig) -> Iterator[Finding]:
 def _direction(config: ExperimentConfig) -> Iterator[Finding]:
     model, objective = config.model, config.objective
     if model.direction not in objective.directions:
-        trains = " or ".join(sorted(objective.directions - {"any"})) or "both ways in one"
+        ways = " or ".join(sorted(objective.directions - {"any"}))
+        trains = f"{ways} models" if ways else "models that read both ways"
         repair = _REPAIRS.get(model.direction, "Take another of the two.")
         yield Finding(
             ("objective",),
-            f"found {objective.part_name()}, which trains {trains} models, and model {model.part_name()} is "
+            f"found {objective.part_name()}, which trains {trains}, and model {model.part_name()} is "
             f"{model.direction}. {repair}",
             (("model",),),
         )

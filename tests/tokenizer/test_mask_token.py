@@ -139,10 +139,10 @@ def test_a_mask_token_of_the_recipes_own_is_kept(recipe):
 @pytest.mark.parametrize(
     ("objective", "direction", "trains"),
     [
-        ("causal_lm", "bidirectional", "any or causal"),
-        ("masked_lm", "causal", "any or bidirectional"),
-        ("hybrid", "causal", "any"),
-        ("hybrid", "bidirectional", "any"),
+        ("causal_lm", "bidirectional", "causal models"),
+        ("masked_lm", "causal", "bidirectional models"),
+        ("hybrid", "causal", "models that read both ways"),
+        ("hybrid", "bidirectional", "models that read both ways"),
     ],
 )
 def test_an_objective_that_cannot_train_the_model_is_refused(recipe, objective, direction, trains):
@@ -150,7 +150,7 @@ def test_an_objective_that_cannot_train_the_model_is_refused(recipe, objective, 
         recipe(objective, direction)
 
     message = str(caught.value)
-    assert f"objective: found {objective}, which trains {trains} models, and model " in message
+    assert f"objective: found {objective}, which trains {trains}, and model " in message
     assert f"is {direction}" in message
 
 
