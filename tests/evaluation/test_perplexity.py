@@ -168,7 +168,7 @@ def test_processes_share_the_windows_and_tell_the_same(subject_of, monkeypatch):
         shares.append(mine)
         return mine
 
-    monkeypatch.setattr(_held_out, "_TOKENS_A_BATCH", 8)
+    monkeypatch.setattr(_held_out, "TOKENS_A_BATCH", 8)
     for rank in (0, 1):
         measure(replace(subject, rank=rank, processes=2, gather=keep), model)
 
