@@ -216,6 +216,20 @@ def test_near_duplicates_are_those_of_a_brute_force_comparison():
     assert unsure < len(texts) / 4
 
 
+def test_of_documents_that_share_a_band_those_below_the_threshold_stay():
+    part = made("near_duplicates", threshold=0.8, permutations=128)
+    first = np.arange(128, dtype=np.uint32)
+    shares_a_band, is_just_alike = first + 1000, first.copy()
+    shares_a_band[: part.bands[1]] = first[: part.bands[1]]
+    is_just_alike[103:] += 2000  # 103 of 128 entries are equal, more than four fifths
+    is_nearly_alike = first.copy()
+    is_nearly_alike[102:] += 3000  # and 102 are fewer
+
+    found = part.repeats(np.stack([first, shares_a_band, is_just_alike, is_nearly_alike]), np.arange(4))
+
+    assert found.tolist() == [False, False, True, False]
+
+
 def test_equal_entries_estimate_the_jaccard_similarity_without_bias():
     part = made("near_duplicates", shingle=2, permutations=256)
     texts = versions(12, seed=5)
