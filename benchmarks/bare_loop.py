@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,24 @@ def cosine(update: int, warmup: int, total: int, floor: float) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+Loss = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Returns the sum over the targets."""
+
+
+def all_at_once(model: torch.nn.Module, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy from all the logits."""
+    logits = model(input_ids=ids, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+
+
+def in_chunks(model: torch.nn.Module, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the same by the package's function, which never holds all the logits."""
+    from model_foundry.objective._cross_entropy import Terms, run
+
+    arguments = {"input_ids": ids, "use_cache": False}
+    return run(model, arguments, targets, Terms(), 1024)[0].total
+
+
 def train(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -32,13 +50,14 @@ def train(
     updates: range,
     total: int,
     peak: float,
+    loss_of: Loss = all_at_once,
+    precision: str = "fp32",
 ) -> None:
     """Take ``updates``; each batch is inputs and shifted targets."""
     for update in updates:
         ids, targets = next(batches)
-        logits = model(input_ids=ids, use_cache=False).logits
-        logits, targets = logits.flatten(0, 1).float(), targets.flatten()
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(model, ids, targets)
         (loss / targets.numel()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -53,10 +72,15 @@ def build(settings: dict[str, Any]) -> tuple[torch.nn.Module, torch.optim.Optimi
 
     torch.manual_seed(1)
     model = GPT2LMHeadModel(GPT2Config(**settings["model"]))
+    return model, optimizer_of(model)
+
+
+def optimizer_of(model: torch.nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
+    """Return AdamW with the package's groups: no decay of biases and norms."""
     decayed = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
     others = [parameter for parameter in model.parameters() if parameter.dim() < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    return model, torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=fused)
 
 
 def main(settings_file: str) -> None:

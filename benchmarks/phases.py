@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.overhead import recipe, write_text
+from benchmarks.sizes import SIZES
 from model_foundry.training.phases import PHASES
 
-SMALL = {"layers": 4, "width": 256, "heads": 4, "vocabulary": 8192, "context": 256, "batch": 16}
+SMALL = SIZES["small"]
 _FIRST = 3
 """Updates that are left out: they compile, and take memory for the first time."""
 
