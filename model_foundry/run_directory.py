@@ -129,8 +129,8 @@ class RunDirectory:
         return self._begin_again() if is_run and not resume else None
 
     def _is_bare(self, found: set[str]) -> bool:
-        """Whether there is nothing but what a run makes before its first record."""
-        mine = {"checkpoints", "control", "logs", ".lock"}
+        """Whether there is nothing but what a run, or the script of a job, makes before its first record."""
+        mine = {"checkpoints", "control", "launch", "logs", ".lock"}
         others = {name for name in found - mine if not (name[0] == "." and name.endswith(".partial"))}
         return not others and not _has_entries(self.checkpoints) and not _has_entries(self.control)
 
