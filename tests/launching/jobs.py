@@ -33,8 +33,8 @@ def job(
     """Return a job of these machines, with the usual rest."""
     chosen = choose_placement(placement, nodes=nodes, gpus=gpus)
     common: dict[str, object] = {
-        "name": "llama-1b", "recipe": "/home/me/llama-1b.yaml", "run": "/scratch/runs/llama-1b",
-        "folder": "/home/me", "seconds": 12 * 3600, "command": "model-foundry launch slurm llama-1b.yaml",
+        "name": "llama-1b", "recipe": "/scratch/me/llama-1b.yaml", "run": "/scratch/runs/llama-1b",
+        "folder": "/scratch/me", "seconds": 12 * 3600, "command": "model-foundry launch slurm llama-1b.yaml",
     }  # fmt: skip
     return Job(
         nodes=nodes,
@@ -69,7 +69,7 @@ def scripts() -> dict[str, str]:
         "environment": {"HF_HUB_OFFLINE": 1},
         "setup": ["pip install model-foundry"],
     }  # fmt: skip
-    spaced = {"folder": "/home/me/my texts", "overrides": ("name=it's", "training.duration=50 updates")}
+    spaced = {"folder": "/scratch/me/my texts", "overrides": ("name=it's", "training.duration=50 updates")}
     in_sky = {"recipe": "llama-1b.yaml", "run": "/shared/runs/llama-1b", "cluster": rented}
     return {
         "four_nodes.slurm": _slurm(job(nodes=4, gpus=8, cluster=_SITE, requeue=True, max_restarts=2)),
