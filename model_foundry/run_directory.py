@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _RECORDS = (
     "recipe.yaml", "recipe.resolved.yaml", "overrides.txt", "command.txt", "environment.json", "plan.json",
-    "corpus.manifest.json", "metrics.jsonl", "samples.jsonl",
+    "corpus.manifest.json", "corpus.statistics.json", "metrics.jsonl", "samples.jsonl",
 )  # fmt: skip
 
 _ORPHAN_SECONDS = 10.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from model_foundry.cli._cache import show_cache
 from model_foundry.cli._changes import show_diff
 from model_foundry.cli._completion import recipe_names
 from model_foundry.cli._json import to_json
@@ -14,7 +15,6 @@ from model_foundry.cli._panels import DATA
 from model_foundry.errors import RecipeError
 
 if TYPE_CHECKING:
-    from model_foundry.corpus.cache_listing import Entry
     from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource
 
 _SHOWN = 200
@@ -31,6 +31,10 @@ Recipe = Annotated[
 Diff = Annotated[
     int | None,
     typer.Option(min=1, help="Show so many of the sentences that interventions change, and stop."),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="Write a page: sources, types, lengths, duplicates, losses."),
 ]
 
 
@@ -59,6 +63,7 @@ def add_to(app: typer.Typer) -> None:
             int,
             typer.Option(min=0, max=20, help="Show so many of the documents that each filter left out."),
         ] = 0,
+        report: Report = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
         allow_custom_code: Annotated[
             bool, typer.Option("--allow-custom-code", help="Let the recipe import your own modules.")
@@ -67,12 +72,13 @@ def add_to(app: typer.Typer) -> None:
         """Prepare tokenizer and tokens of a recipe, so that its training begins at once.
 
         What is there already is not made again, and a preparation that was interrupted goes on. Prints for
-        each source how many documents, words, bytes and tokens there are, and what was left out.
+        each source how many documents, words, bytes, tokens and types there are, and what was left out.
 
         Example: model-foundry prepare demo
         Example: model-foundry prepare recipe.yaml tokenizer.vocab_size=16k --workers 4
         Example: model-foundry prepare recipe.yaml --removed 20
         Example: model-foundry prepare recipe.yaml --diff 20
+        Example: model-foundry prepare recipe.yaml --report corpus.html
         Example: model-foundry prepare --list
         Example: model-foundry prepare recipe.yaml --clean
         """
@@ -83,55 +89,87 @@ def add_to(app: typer.Typer) -> None:
         if diff is not None:
             only = None if listing or cleaning else recipe
             return show_diff(only, overrides or [], diff, as_json, allow_custom_code)
+        if recipe is None and report is not None:
+            raise RecipeError("prepare: --report is about the corpus of a recipe; name one.")
         made = _prepare(recipe, overrides or [], workers, not as_json, allow_custom_code) if recipe else None
+        if made is not None and report is not None:
+            _write_page(made, report, is_shown=not as_json)
         if listing or cleaning:
-            _show_cache(made, cleaning=cleaning, yes=yes, as_json=as_json)
+            show_cache(made and made.corpus, cleaning=cleaning, yes=yes, as_json=as_json)
         elif made is not None:
             typer.echo(to_json(_facts(made, removed)) if as_json else "\n".join(_lines(made, removed)))
 
 
+class _Made(NamedTuple):
+    """What was prepared of which recipe."""
+
+    corpus: PreparedCorpus
+    name: str
+    context: int
+
+    def statistics(self) -> dict[str, Any]:
+        from model_foundry.corpus.describing import describe_corpus
+
+        return describe_corpus(self.corpus, self.context)
+
+
 def _prepare(
     recipe: str, overrides: list[str], workers: int | None, is_shown: bool, allow_custom_code: bool
-) -> PreparedCorpus:
+) -> _Made:
     from model_foundry.config.load import load_recipe_with_sources
     from model_foundry.running.preparing import PreparationScreen, prepare_text
 
     loaded = load_recipe_with_sources(recipe, overrides, allow_custom_code=allow_custom_code)
     folders = list(dict.fromkeys([loaded.path.parent, Path.cwd()]))
+    about = (loaded.config.run_name, loaded.config.data.context)
     if not is_shown:
-        return prepare_text(loaded.config, folders, lambda progress: None, workers=workers)
+        return _Made(prepare_text(loaded.config, folders, lambda progress: None, workers=workers), *about)
     screen = PreparationScreen(typer.echo)
     try:
-        return prepare_text(loaded.config, folders, screen, workers=workers)
+        return _Made(prepare_text(loaded.config, folders, screen, workers=workers), *about)
     finally:
         screen.stop()
 
 
-def _facts(made: PreparedCorpus, removed: int) -> dict[str, Any]:
+def _write_page(made: _Made, out: Path, *, is_shown: bool) -> None:
+    from model_foundry.corpus.prepared import corpus_manifest
+    from model_foundry.report.corpus_page import write_corpus_page
+
+    written = write_corpus_page(made.name, corpus_manifest(made.corpus), made.statistics(), out)
+    if is_shown:
+        typer.echo(f"page  {written}")
+
+
+def _facts(made: _Made, removed: int) -> dict[str, Any]:
     from model_foundry.corpus.prepared import corpus_manifest, removed_of
 
-    manifest = corpus_manifest(made)
+    corpus = made.corpus
+    manifest = corpus_manifest(corpus)
     for prepared, facts in zip(
-        [*made.sources, *made.held_out], [*manifest["sources"], *manifest["held_out"]], strict=True
+        [*corpus.sources, *corpus.held_out], [*manifest["sources"], *manifest["held_out"]], strict=True
     ):
         facts["folder"] = str(prepared.folder)
         facts["steps"] = prepared.manifest.get("steps", [])
         if removed:
             facts["removed"] = removed_of(prepared, removed)
-    return {"tokenizer": str(made.tokenizer_folder), **manifest}
+    return {"tokenizer": str(corpus.tokenizer_folder), **manifest, "statistics": made.statistics()}
 
 
-def _lines(made: PreparedCorpus, removed: int) -> list[str]:
-    sources = [*made.sources, *made.held_out]
+def _lines(made: _Made, removed: int) -> list[str]:
+    corpus = made.corpus
+    sources = [*corpus.sources, *corpus.held_out]
     first = sources[0].manifest
     lines = [
-        f"tokenizer  {first['tokenizer_vocab_size']:,} ids  {made.tokenizer_folder}",
+        f"tokenizer  {first['tokenizer_vocab_size']:,} ids  {corpus.tokenizer_folder}",
         f"{'':<26}{'documents':>14}{'words':>16}{'bytes':>18}{'tokens':>16}",
     ]
-    for source in sources:
+    for source, described in zip(sources, made.statistics()["sources"], strict=True):
         lines.append(f"{source.name}  {source.folder}")
         for side, counts in source.manifest["splits"].items():
             lines.append(f"{'  ' + side:<26}" + _row(counts))
+        lines += [
+            f"  {side}: {told}" for side, facts in described["sides"].items() if (told := _types(facts))
+        ]
         lines += _losses(source)
         lines += _removed(source, removed)
     return lines
@@ -140,6 +178,18 @@ def _lines(made: PreparedCorpus, removed: int) -> list[str]:
 def _row(counts: dict[str, Any]) -> str:
     widths = {"documents": 14, "words": 16, "bytes": 18, "tokens": 16}
     return "".join(f"{counts[unit]:>{width},}" for unit, width in widths.items())
+
+
+def _types(facts: dict[str, Any]) -> str:
+    """Say how many words and documents are different ones."""
+    if "types" not in facts:
+        return ""
+    types, again = facts["types"], facts["duplicates"]
+    about = ["about " if each["standard_error"] else "" for each in (types, again)]
+    return (
+        f"{about[0]}{types['number']:,} types, {types['once']:,} of them once; "
+        f"{about[1]}{again['documents']:,} documents have the words of another one"
+    )
 
 
 def _losses(source: PreparedSource) -> list[str]:
@@ -170,59 +220,3 @@ def _removed(source: PreparedSource, most: int) -> list[str]:
             shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
             lines.append(f"    {item['words']:,} words, {item['words_left']:,} left: {shown}")
     return lines
-
-
-def _show_cache(made: PreparedCorpus | None, *, cleaning: bool, yes: bool, as_json: bool) -> None:
-    from model_foundry.corpus.cache import default_cache_folder
-    from model_foundry.corpus.cache_listing import clean, list_cache, open_files
-
-    cache = default_cache_folder().resolve()
-    used = open_files()
-    if made is not None:
-        used |= {made.tokenizer_folder.parent.resolve()}
-        used |= {source.folder.resolve() for source in [*made.sources, *made.held_out]}
-    entries = list_cache(cache)
-    removed: list[Entry] = []
-    if cleaning:
-        going = [entry for entry in entries if entry.path not in used]
-        size = sum(entry.num_bytes for entry in going)
-        if going and not yes and not _agreed(len(going), size, cache, as_json=as_json):
-            raise typer.Abort
-        removed = [entry for entry in going if clean(entry, in_use=used)]
-        entries = list_cache(cache)
-    if as_json:
-        shown = {"cache": str(cache), "entries": [_entry(entry, used) for entry in entries]}
-        typer.echo(to_json({**shown, "removed": [_entry(entry, used) for entry in removed]}))
-        return
-    typer.echo(f"{cache}: {len(entries)} entries, {_size(sum(entry.num_bytes for entry in entries))}")
-    for entry in entries:
-        about = "  ".join(
-            f"{name} {value:,}" if isinstance(value, int) else str(value)
-            for name, value in entry.about.items()
-        )
-        state = " in use" if entry.path in used else "" if entry.state == "whole" else f" {entry.state}"
-        typer.echo(f"  {entry.kind}/{entry.key[:12]}{state}  {_size(entry.num_bytes)}  {about}".rstrip())
-    if cleaning:
-        typer.echo(f"removed {len(removed)} entries, {_size(sum(entry.num_bytes for entry in removed))}")
-
-
-def _agreed(number: int, size: int, cache: Path, *, as_json: bool) -> bool:
-    if as_json:
-        raise RecipeError("prepare: --clean asks before it removes, and cannot with --json. Add --yes.")
-    return typer.confirm(f"Remove {number} entries ({_size(size)}) from {cache}?")
-
-
-def _entry(entry: Entry, used: set[Path]) -> dict[str, Any]:
-    return {
-        "kind": entry.kind,
-        "key": entry.key,
-        "state": entry.state,
-        "in_use": entry.path in used,
-        "bytes": entry.num_bytes,
-        "modified": entry.modified,
-        "about": entry.about,
-    }
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"

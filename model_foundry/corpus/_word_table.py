@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,21 @@ class JoinedTexts:
         """Where each text begins in ``data``."""
         return np.cumsum(self.sizes + 1) - self.sizes
 
+    @cached_property
+    def _is_space(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.data.tobytes().translate(_IS_SPACE), dtype=np.uint8)
+
     def word_begins(self) -> NDArray[np.bool_]:
         """Whether a word of ``str.split()`` begins at each byte, from the first byte of the first text on."""
-        is_space = np.frombuffer(self.data.tobytes().translate(_IS_SPACE), dtype=np.uint8)
-        begins: NDArray[np.bool_] = is_space[1:] < is_space[:-1]
+        begins: NDArray[np.bool_] = self._is_space[1:] < self._is_space[:-1]
         return begins
+
+    def word_places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where in ``data`` each word of ``str.split()`` begins and ends (exclusive)."""
+        borders = np.flatnonzero(self._is_space[1:] != self._is_space[:-1]) + 1
+        if len(borders) % 2:
+            borders = np.append(borders, len(self.data))  # the last word ends with the last text
+        return borders[::2], borders[1::2]
 
 
 def join_texts(texts: Sequence[str]) -> JoinedTexts:

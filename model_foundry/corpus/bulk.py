@@ -27,11 +27,17 @@ class Encoded:
     lengths: NDArray[np.int64]
     """Tokens of each text."""
 
-    sizes: NDArray[np.int64]
-    """UTF-8 bytes of each text."""
+    texts: JoinedTexts
 
-    num_words: int
-    """Words of all texts, counted in the texts and not in the tokens."""
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of each text."""
+        return self.texts.sizes
+
+    @property
+    def num_words(self) -> int:
+        """Words of all texts, counted in the texts and not in the tokens."""
+        return int(np.count_nonzero(self.texts.word_begins()))
 
 
 class BulkEncoder:
@@ -61,7 +67,7 @@ class BulkEncoder:
             self._judge(texts)
         joined = join_texts(texts)  # after the tokenizer: Python keeps the UTF-8 that it has asked for
         ids, words, lengths = self._with_words(texts, joined, ids, lengths)
-        return Encoded(ids, words, lengths, joined.sizes, int(np.count_nonzero(joined.word_begins())))
+        return Encoded(ids, words, lengths, joined)
 
     def _judge(self, texts: Sequence[str]) -> None:
         """Compare the beginning of a text, each time at another place of the batch."""

@@ -13,6 +13,7 @@ from model_foundry.corpus._words import count_words
 from model_foundry.corpus.bulk import BulkEncoder
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.corpus.reading import Part
+from model_foundry.corpus.statistics import TextStatistics
 from model_foundry.errors import DataError
 
 _BATCH_CHARACTERS = 1 << 20
@@ -52,10 +53,12 @@ class PartEncoder:
 
     Args:
         bulk: Encodes their text.
+        statistics: Counts words and documents by the way.
     """
 
-    def __init__(self, bulk: BulkEncoder) -> None:
+    def __init__(self, bulk: BulkEncoder, statistics: TextStatistics | None = None) -> None:
         self._bulk = bulk
+        self._statistics = statistics
         self._dtype = token_dtype(bulk.encoder)
         self._open = np.zeros(4, dtype=np.int64)
         """Of the document that goes on: tokens, words, bytes, and words that are in no token."""
@@ -83,8 +86,8 @@ class PartEncoder:
         lost = np.zeros(len(texts), dtype=np.int64)
         for number in np.flatnonzero(encoded.lengths == 0).tolist():
             lost[number] = count_words(texts[number])
-        counted = int(words.sum() + lost.sum())
-        assert counted == encoded.num_words, f"{counted} words in tokens, {encoded.num_words} in their text"
+        counted, num_words = int(words.sum() + lost.sum()), encoded.num_words
+        assert counted == num_words, f"{counted} words in tokens, {num_words} in their text"
         documents = self._by_document(np.stack([encoded.lengths, words, encoded.sizes, lost], axis=1), ends)
         adds_end = complete[ends] | (documents[:, 0] == 0)
         at = after[ends][adds_end]
@@ -102,8 +105,12 @@ class PartEncoder:
         )
         held_out = np.array([part.side == "validation" for part in batch], dtype=np.bool_)[owner]
         sides = _by_side(ids, in_tokens.astype(np.uint8), rows, held_out, lengths, ends)
+        if self._statistics is not None:
+            self._statistics.add(encoded.texts, held_out, ends)
+            for side, chunk in sides.items():
+                self._statistics.add_lengths(side, tokens=chunk.rows[:, 0], words=chunk.rows[:, 1])
         characters = sum(len(part.text) for part in batch)
-        return Chunk(sides, characters, encoded.num_words, int(encoded.sizes.sum()))
+        return Chunk(sides, characters, num_words, int(encoded.sizes.sum()))
 
     def _texts_of(self, batch: list[Part]) -> tuple[list[str], list[int]]:
         """Cut long parts into pieces, and return all texts and which part each is of."""
@@ -154,9 +161,11 @@ def _too_many_words(texts: list[str], words: int) -> DataError:
     )
 
 
-def encode_parts(parts: Iterator[Part], bulk: BulkEncoder) -> Iterator[Chunk]:
+def encode_parts(
+    parts: Iterator[Part], bulk: BulkEncoder, statistics: TextStatistics | None = None
+) -> Iterator[Chunk]:
     """Yield the tokens of parts; a few megabytes of text are held at a time."""
-    encoder = PartEncoder(bulk)
+    encoder = PartEncoder(bulk, statistics)
     batch: list[Part] = []
     size = 0
     for part in parts:

@@ -27,6 +27,7 @@ from model_foundry.corpus.filtering import sign
 from model_foundry.corpus.reading import Placement, Tally, place_texts, read_texts
 from model_foundry.corpus.source import Input, Source
 from model_foundry.corpus.split import Scan, scan
+from model_foundry.corpus.statistics import STATISTICS, TextStatistics
 from model_foundry.corpus.steps import DocumentStep, StepTally
 from model_foundry.corpus.token_encoder import TokenEncoder
 from model_foundry.failpoints import reach
@@ -125,7 +126,9 @@ def _encode(job: Job, source: Source, inputs: list[Input], steps: Sequence[Docum
     tally = Tally()
     held: list[Chunk] = []
     number = held_tokens = 0
-    chunks = encode_section(source, inputs, steps, placement_from(job["placement"]), bulk, tally)
+    statistics = TextStatistics()
+    placement = placement_from(job["placement"])
+    chunks = encode_section(source, inputs, steps, placement, bulk, tally, statistics)
     for chunk in chunks:
         tokens = sum(len(side.tokens) for side in chunk.sides.values())
         yield Done(chunk.characters, tokens)
@@ -135,6 +138,7 @@ def _encode(job: Job, source: Source, inputs: list[Input], steps: Sequence[Docum
             _save_chunks(folder / f"{number:03d}.npz", held)
             number, held, held_tokens = number + 1, [], 0
     _save_chunks(folder / f"{number:03d}.npz", held)
+    _save(folder / STATISTICS, statistics.arrays())
     facts = {**vars(tally), "steps": list(map(vars, tally.steps)), "files": number + 1}
     _write_whole(folder / "tally.json", json.dumps(facts).encode())
 
@@ -146,6 +150,7 @@ def encode_section(
     placement: Placement,
     bulk: BulkEncoder,
     tally: Tally,
+    statistics: TextStatistics,
 ) -> Iterator[Chunk]:
     """Yield the tokens of some inputs, and assert that the text that was read is what was encoded."""
     if source.is_tokenized:
@@ -155,7 +160,7 @@ def encode_section(
     whole = bool(steps) or not (bulk.encoder.can_cut or source.is_tokenized)
     texts = read_texts(source, inputs, tally, parsed=parsed, whole=whole)
     characters = 0
-    for chunk in encode_parts(place_texts(texts, placement, steps, tally), bulk):
+    for chunk in encode_parts(place_texts(texts, placement, steps, tally), bulk, statistics):
         characters += chunk.characters
         tally.words += chunk.num_words
         tally.bytes += chunk.num_bytes
@@ -203,7 +208,7 @@ def is_whole(path: Path) -> bool:
         if path.suffix == ".npz":
             return _holds(path)
         files = json.loads((path / "tally.json").read_text(encoding="ascii"))["files"]
-        return all(_holds(path / f"{number:03d}.npz") for number in range(files))
+        return all(_holds(path / name) for name in (*(f"{n:03d}.npz" for n in range(files)), STATISTICS))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
 

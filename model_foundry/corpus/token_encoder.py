@@ -68,4 +68,4 @@ class TokenEncoder(BulkEncoder):
         joined = join_bytes([b"".join(map(self._spelled.__getitem__, of.tolist())) for of in by_text])
         assert self._table is not None, "a tokenizer with a spelling has a table"
         words = self._table.words(joined, ids, lengths)
-        return Encoded(ids, words, lengths, joined.sizes, int(np.count_nonzero(joined.word_begins())))
+        return Encoded(ids, words, lengths, joined)

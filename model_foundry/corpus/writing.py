@@ -32,6 +32,7 @@ from model_foundry.corpus.sections import Section
 from model_foundry.corpus.shards import SideWriter
 from model_foundry.corpus.sides import Sides
 from model_foundry.corpus.split import SplitSource
+from model_foundry.corpus.statistics import STATISTICS, TextStatistics
 from model_foundry.corpus.steps import StepTally, check_chain, samples_of, steps_key
 from model_foundry.corpus.workers import Finished, Workers
 
@@ -45,6 +46,7 @@ class _Shards:
     def __init__(self, folder: Path, encoder: TextEncoder, files: ExitStack) -> None:
         self._folder, self._encoder, self._files = folder, encoder, files
         self._writers: dict[str, SideWriter] = {}
+        self.statistics = TextStatistics()
 
     def append(self, sides: dict[str, SideChunk], first_ordinal: int) -> None:
         for side, chunk in sides.items():
@@ -56,6 +58,7 @@ class _Shards:
             self._writers[side].append(chunk, first_ordinal)
 
     def close(self) -> dict[str, dict[str, Any]]:
+        self.statistics.save(self._folder / STATISTICS)
         return {side: writer.close() for side, writer in self._writers.items()}
 
 
@@ -135,7 +138,8 @@ def _encode_here(
     inputs = [item.source_input for item in source.inputs]
     bulk = bulk_encoder(encoder, fast)
     with Teller(report, f"tokenizing {source.name}", source.num_bytes) as teller:
-        for chunk in encode_section(source.source, inputs, source.steps, source.placement, bulk, tally):
+        facts = (source.steps, source.placement, bulk, tally, shards.statistics)
+        for chunk in encode_section(source.source, inputs, *facts):
             shards.append(chunk.sides, 0)
             teller.add(chunk.characters, sum(len(side.tokens) for side in chunk.sides.values()))
     return tally
@@ -173,6 +177,7 @@ def _encode_sections(
             for chunk in load_chunks(targets[appended]):
                 shards.append(chunk, first_ordinal)
             _add(tally, load_tally(targets[appended]), sections[appended])
+            shards.statistics.merge(TextStatistics.load(targets[appended] / STATISTICS))
             appended += 1
 
     finished = sum(section.size for section, done in zip(sections, is_done, strict=True) if done)

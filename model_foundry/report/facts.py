@@ -26,6 +26,9 @@ class RunFacts:
     plan: Line
     environment: Line
     corpus: Line
+    statistics: Line
+    """Of the corpus."""
+
     recipe: str
     """The resolved recipe as YAML."""
 
@@ -69,6 +72,7 @@ def read_run(path: Path) -> RunFacts:
         plan=_read_object(path / "plan.json"),
         environment=_read_object(path / "environment.json"),
         corpus=_read_object(path / "corpus.manifest.json"),
+        statistics=_read_object(path / "corpus.statistics.json"),
         recipe=_read_text(path / "recipe.resolved.yaml"),
         overrides=_read_text(path / "overrides.txt"),
         updates=[line for line in lines if "loss" in line],

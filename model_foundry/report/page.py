@@ -9,7 +9,7 @@ from typing import Any
 
 from model_foundry.errors import RecipeError
 from model_foundry.manifest import write_atomically
-from model_foundry.report.edits import edits_header, edits_of, exposures_of, losses_of
+from model_foundry.report.corpus_text import text_of
 from model_foundry.report.facts import Line, RunFacts, read_run
 from model_foundry.report.figures import FOLDER, Format, require_matplotlib, write_figures
 from model_foundry.report.groups import group_curves
@@ -73,11 +73,7 @@ def render(facts: RunFacts) -> str:
         groups=group_curves(facts.path / "evaluations"),
         incidents=[event for event in facts.events if event.get("event") not in _ROUTINE],
         samples=_samples(facts.samples),
-        sources=_sources(facts.corpus),
-        losses=losses_of(facts.corpus),
-        edits=edits_of(facts.corpus),
-        edits_header=edits_header(),
-        exposures=exposures_of(facts.corpus),
+        text=text_of(facts.corpus, facts.statistics),
         environment=_environment(facts.environment),
         megabytes=lambda size: f"{size / 1e6:,.1f}",
         others=_others,
@@ -152,14 +148,6 @@ def _samples(samples: list[Line]) -> dict[str, list[Line]]:
         every = math.ceil(len(lines) / most)
         by_prompt[prompt] = lines[::-1][::every][::-1]
     return by_prompt
-
-
-def _sources(corpus: Line) -> list[Line]:
-    found = []
-    for source in corpus.get("sources", []):
-        for side, counts in source.get("splits", {}).items():
-            found.append({"name": source.get("name", ""), "side": side, **counts})
-    return found
 
 
 def _environment(environment: Line) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from model_foundry.config.plan import RunPlan
+from model_foundry.corpus.describing import describe_corpus
 from model_foundry.corpus.prepared import PreparedCorpus, corpus_manifest
 from model_foundry.errors import DataError
 from model_foundry.manifest import json_sha256
@@ -34,7 +35,7 @@ INITIAL_WEIGHTS = "initial_weights_sha256"
 
 
 def record_run(trainer: Trainer, data: Data, built: Built) -> None:
-    """Write environment, command, corpus manifest, plan and tokenizer into the run's folder."""
+    """Write environment, command, corpus, its statistics, plan and tokenizer into the run's folder."""
     run, corpus, plan = trainer.run, data.corpus, built.plan
     environment = describe_environment(Path.cwd())
     environment["folders"] = [str(folder.resolve()) for folder in trainer.folders]
@@ -42,6 +43,7 @@ def record_run(trainer: Trainer, data: Data, built: Built) -> None:
     earlier = (run / "command.txt").read_text(encoding="utf-8") if (run / "command.txt").exists() else ""
     run.write_text("command.txt", f"{earlier}{shlex.join(environment['command'])}\n")  # a line a start
     run.write_json("corpus.manifest.json", corpus_manifest(corpus))
+    run.write_json("corpus.statistics.json", describe_corpus(corpus, trainer.config.data.context))
     groups = {"optimizer_groups": describe_groups(built.optimizer)}
     taken = {INITIAL_WEIGHTS: built.initial_weights} if built.initial_weights else {}
     run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan), **groups, **taken})
