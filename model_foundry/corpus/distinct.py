@@ -124,7 +124,7 @@ class Distinct:
         self._added, self._waiting = [], 0
         order = np.argsort(keys)
         keys = keys[order]
-        begins = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))[: self._most_and_one]
+        begins = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
         self._keys = keys[begins]
         self._counts = np.add.reduceat(counts[order], begins) if len(begins) else counts
         self._sizes = sizes[order][begins]
@@ -133,10 +133,6 @@ class Distinct:
             self._keys, self._counts, self._sizes = (
                 column[: self._most] for column in (self._keys, self._counts, self._sizes)
             )
-
-    @property
-    def _most_and_one(self) -> int | None:
-        return None if self._most is None else self._most + 1
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what ``from_arrays`` makes the same of, in few bytes."""

@@ -71,6 +71,23 @@ def test_it_prints_what_is_in_the_cache(folder: Path):
     assert facts["tokenizer"] in printed
 
 
+def test_a_page_and_the_facts_tell_what_the_corpus_is_made_of(folder: Path):
+    printed = call("recipe.yaml", "--report", "pages/corpus.html")
+    statistics = json.loads(call("recipe.yaml", "--json"))["statistics"]
+    page = (folder / "pages" / "corpus.html").read_text()
+
+    words = [word for path in (folder / "texts").iterdir() for word in path.read_text().split()]
+    total = statistics["total"]
+    assert sum(facts["words"] for facts in total.values()) == len(words)
+    assert max(facts["types"]["number"] for facts in total.values()) <= len(set(words))
+    assert f"{total['train']['types']['number']:,} types" in printed
+    assert "page  pages/corpus.html" in printed
+    assert f"<b>{len(words):,}</b><span>words</span>" in page
+    assert statistics["context"] == 16
+    with pytest.raises(RecipeError, match="--report is about the corpus of a recipe; name one"):
+        call("--list", "--report", "page.html")
+
+
 def test_overrides_and_workers_are_taken(folder: Path):
     facts = json.loads(call("recipe.yaml", "tokenizer.vocab_size=290", "--workers", "1", "--json"))
 

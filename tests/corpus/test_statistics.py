@@ -19,11 +19,12 @@ from model_foundry.corpus.describing import describe_corpus
 from model_foundry.corpus.distinct import Distinct
 from model_foundry.corpus.filter.length import Length
 from model_foundry.corpus.filtering import filter_steps
+from model_foundry.corpus.jobs import is_whole
 from model_foundry.corpus.prepare import prepare_corpus
 from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource
 from model_foundry.corpus.source.jsonl import JsonLines
 from model_foundry.corpus.source.text_files import TextFiles
-from model_foundry.corpus.statistics import STATISTICS
+from model_foundry.corpus.statistics import STATISTICS, TextStatistics
 from model_foundry.data.stream import TokenStream
 from model_foundry.data.windows import Windows, packing
 from model_foundry.tokenizer.byte import Byte
@@ -110,8 +111,9 @@ def test_beyond_the_bound_the_number_is_estimated_and_what_is_kept_is_counted_ex
     assert abs(found.number_once - 25_000) < 4 * 0.05 * 25_000
     assert found.size == pytest.approx(3 * found.number, abs=2)
     twice = set(things[:25_000].tolist())
+    found.add(found.keys, np.full(2000, 3))
     kept = zip(found.keys.tolist(), found.counts.tolist(), strict=True)
-    assert all(count == (2 if key in twice else 1) for key, count in kept)
+    assert all(count == (3 if key in twice else 2) for key, count in kept)
 
 
 @settings(max_examples=20, deadline=None)
@@ -229,6 +231,15 @@ def test_neither_workers_nor_sections_change_what_was_counted(tmp_path: Path):
     assert describe_corpus(one, 16) == describe_corpus(two, 16)
     for left, right in zip(one.sources, two.sources, strict=True):
         assert left.manifest["files"][STATISTICS] == right.manifest["files"][STATISTICS]
+
+
+def test_a_section_of_which_nothing_was_counted_is_not_whole(tmp_path: Path):
+    (tmp_path / "tally.json").write_text('{"files": 0}')
+    assert not is_whole(tmp_path)
+
+    TextStatistics().save(tmp_path / STATISTICS)
+
+    assert is_whole(tmp_path)
 
 
 def test_padding_is_what_padded_windows_have(tmp_path: Path):
