@@ -130,9 +130,8 @@ class Distinct:
         self._sizes = sizes[order][begins]
         if self._most is not None and len(begins) > self._most:
             self._is_whole = False
-            self._keys, self._counts, self._sizes = (
-                column[: self._most] for column in (self._keys, self._counts, self._sizes)
-            )
+            self._keys, self._counts = self._keys[: self._most], self._counts[: self._most]
+            self._sizes = self._sizes[: self._most]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what ``from_arrays`` makes the same of, in few bytes."""

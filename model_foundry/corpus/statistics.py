@@ -88,7 +88,8 @@ class TextStatistics:
 
     def save(self, path: Path) -> None:
         """Write all that was counted."""
-        np.savez(path, **self.arrays())
+        arrays: dict[str, Any] = self.arrays()
+        np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_foundry.corpus import fast
@@ -46,6 +46,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextEncoder]
 
 
 @pytest.mark.parametrize("name", ["byte_bpe", "byte", "character"])
+@settings(deadline=None)
 @given(
     texts=st.lists(
         st.text(st.sampled_from([*"abthe c\n\t.'", *SPACES, "é", "中", "😀", "\x00", "Ж"]), max_size=30),

@@ -237,7 +237,7 @@ def test_the_same_corpus_gives_the_same_bytes_in_another_cache(texts: Path, toke
 
     assert content_of(first) == content_of(second)
     assert corpus_manifest(first) == corpus_manifest(second)
-    assert len(content_of(first)) == 12
+    assert len(content_of(first)) == 13
 
 
 PROGRAM = """

@@ -40,6 +40,7 @@ def hashes_of_documents(*documents: list[str]) -> list[int]:
     return DocumentHashes().add(hashes, words, ends).tolist()
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_words_have_one_hash_where_they_are_equal_and_as_many_as_split_finds(texts: list[str]):
     hashes, words = word_hashes(join_texts(texts))
