@@ -21,6 +21,11 @@ def test_other_document_modes_train_and_resume_exactly(lab, documents):
     assert lab.metrics("killed") == lab.metrics("straight")
     packing = json.loads((lab.folder / "killed" / "plan.json").read_text())["corpus"]["packing"]
     assert packing["kept_tokens"] == 100.0
+    statistics = json.loads((lab.folder / "killed" / "corpus.statistics.json").read_text())
+    if documents == "pad":
+        windows = statistics["total"]["train"]["windows"]
+        assert 100 * windows["padding_if_padded"] == pytest.approx(packing["padding"])
+    assert "Documents by their length in words" in (lab.folder / "killed" / "report.html").read_text()
 
 
 def test_isolation_is_refused_where_it_cannot_be_kept(lab):
