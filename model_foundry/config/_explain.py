@@ -168,6 +168,7 @@ def _expected(details: ErrorDetails, path: Path, recipe: Any) -> str:
         return words
     if kind in _EXPECTED:
         plain = {key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
+        plain["expected"] = str(plain.get("expected")).replace("False", "false")  # as YAML spells it
         return _EXPECTED[kind].format(**plain).replace(" 1 characters", " 1 character")
     said = _said(details)
     return said.removeprefix("expected ") if said.startswith("expected ") else ""

@@ -36,7 +36,6 @@ _REPAIRS = {
 }
 
 NOT_YET = [
-    NotYet("training.compile", lambda value: value is True, "leave training.compile at false"),
     NotYet("training.precision", lambda value: value in ("fp16", "fp8"), "use fp32 or bf16"),
 ]
 

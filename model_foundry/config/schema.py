@@ -158,8 +158,8 @@ class Training(Settings):
     hang_timeout: Annotated[Time, Field(gt=0)] = 600.0
     """End the run when no update, batch of an evaluation or step of a save was finished for this long."""
 
-    compile: bool = False
-    """Compile the model with torch.compile."""
+    compile: Literal[False, "auto", "model", "regions"] = False
+    """torch.compile: each block (regions), all but the output layer (model); auto: blocks, in a long run."""
 
     replica_check: Interval | None = None
     """How often the copies of the weights are compared across processes, bit by bit; one that differs ends

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,8 @@ class UpdateSampler(Sampler[list[int]]):
     """Yields the micro-batches of updates ``start`` to ``stop``, one for each process in turn.
 
     It has no ``batch_size`` (micro-batches differ in length) and says ``drop_last``, so that Accelerate deals
-    the micro-batches out and neither drops nor repeats any.
+    the micro-batches out and neither drops nor repeats any. Where ``sizes`` are given, micro-batches are
+    filled up with ``PADDING`` to the next of them.
     """
 
     drop_last = True
@@ -49,12 +50,14 @@ class UpdateSampler(Sampler[list[int]]):
         micro_batch_size: int,
         processes: int,
         passed_over: Collection[int] = (),
+        sizes: Sequence[int] = (),
     ) -> None:
         self._course = course
         self._updates = range(start, stop)
         self._passed_over = frozenset(passed_over)
         self._micro_batch_size = micro_batch_size
         self._processes = processes
+        self._sizes = sizes
 
     def __len__(self) -> int:
         shown = (update for update in self._updates if update not in self._passed_over)
@@ -67,7 +70,9 @@ class UpdateSampler(Sampler[list[int]]):
                 continue
             span = self._course.span(update)
             for slot in range(self._slots(len(span))):
-                yield list(span[slot * size : (slot + 1) * size]) or [PADDING]
+                windows = list(span[slot * size : (slot + 1) * size]) or [PADDING]
+                padded = min((fit for fit in self._sizes if fit >= len(windows)), default=len(windows))
+                yield windows + [PADDING] * (padded - len(windows))
 
     def _slots(self, num_windows: int) -> int:
         return rounds(num_windows, self._micro_batch_size, self._processes) * self._processes

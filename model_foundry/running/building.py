@@ -61,6 +61,9 @@ class Built:
     initial_weights: str | None = None
     """Fingerprint of the weights that were taken from a folder."""
 
+    padded_sizes: tuple[int, ...] = ()
+    """Windows that micro-batches are filled up to, where that many are compiled; empty for any."""
+
 
 def prepare_data(
     config: ExperimentConfig,

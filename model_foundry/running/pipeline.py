@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.config.compare import leaves
@@ -28,6 +29,7 @@ from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpointing import CheckpointManager
+from model_foundry.training.compiling import decide
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.device_peaks import peak_flops
 from model_foundry.training.disk import CheckpointSizes, disk_use
@@ -99,11 +101,17 @@ def build_loop(
     if config.training.deterministic:
         make_deterministic()
     built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders)
+    training = config.training
+    compiling = decide(training.compile, built.model, built.plan, training.precision, accelerator.device)
+    built = replace(built, padded_sizes=compiling.sizes)
     if is_main:
-        record_run(trainer, data, built)
+        record_run(trainer, data, built, compiling)
     sizes = checkpoint_sizes(config, without_contents(built.model), data.corpus.tokenizer_folder)
     disk = disk_use(planned_saves(config, built.plan), sizes, config.checkpoints.keep_resumable)
     say(summary(config, built.plan, disk, accelerator))
+    if training.compile:
+        say(f"  compile {compiling.mode or 'nothing'} ({compiling.because})")
+        compiling.apply(built.model)
     return _place(trainer, data, built, sizes, accelerator, checkpoint, stop, say)
 
 

@@ -38,6 +38,7 @@ def open_batches(
             micro_batch_size=plan.micro_batch_size,
             processes=plan.processes,
             passed_over=state.passed_over,
+            sizes=built.padded_sizes,
         )
         loader = build_loader(
             built.course,

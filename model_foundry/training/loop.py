@@ -18,6 +18,7 @@ from model_foundry.objective import Batch, Objective
 from model_foundry.schedule import Curve
 from model_foundry.seeds import derive_seed
 from model_foundry.training.carried import CarriedState
+from model_foundry.training.compiling import as_written
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.duties import Due, Measure, Save
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
@@ -137,7 +138,7 @@ class TrainingLoop:
             return True
         self.watchdog.beat("evaluation", update=self.state.updates)
         self.model.eval()
-        with torch.no_grad(), weights_for_use(self.optimizer):
+        with torch.no_grad(), weights_for_use(self.optimizer), as_written(self.model):
             is_done = self.evaluate(self.state, due)
         self.model.train()
         self.unmeasured = () if is_done else due

@@ -369,14 +369,16 @@ def test_any_value_is_written_so_that_it_reads_back(value: Any):
 
 def test_a_recipe_made_in_python_is_held_to_the_same_rules(folder: Path):
     config = load_recipe("base.yaml")
-    training = config.training.model_copy(update={"compile": True, "micro_batch_size": 64, "batch_size": 8})
+    training = config.training.model_copy(
+        update={"precision": "fp8", "micro_batch_size": 64, "batch_size": 8}
+    )
 
     with pytest.raises(RecipeError) as error:
         check_config(config.model_copy(update={"training": training}))
 
     assert str(error.value).split("\n") == [
         "run: 2 problems",
-        "  config training.compile: is not available yet; leave training.compile at false",
+        "  config training.precision: 'fp8' is not available yet; use fp32 or bf16",
         "  config training.micro_batch_size: found 64, expected at most training.batch_size, 8",
     ]
     check_config(config)

@@ -203,10 +203,10 @@ def test_accumulation_in_the_launcher_is_refused(lab):
 def test_a_config_made_in_python_is_held_to_the_rules_of_recipes(finished_run, tmp_path):
     config = load_recipe(finished_run.folder / "recipe.yaml")
     contradictory = config.model_copy(
-        update={"training": config.training.model_copy(update={"compile": True})}
+        update={"training": config.training.model_copy(update={"precision": "fp8"})}
     )
 
-    with pytest.raises(RecipeError, match=r"training\.compile: is not available yet"):
+    with pytest.raises(RecipeError, match=r"training\.precision: 'fp8' is not available yet"):
         Trainer(contradictory, tmp_path)
 
     assert not any(tmp_path.iterdir())
