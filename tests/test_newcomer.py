@@ -51,6 +51,7 @@ def test_the_tutorial_can_be_followed_from_a_fresh_clone(clone: Path, tmp_path: 
     assert environment["package_git"]["commit"] == head(clone)
     for said in (
         "pages.yaml: no problems; run pages",
+        "a plan; nothing is trained",
         "Did you mean 'batch_size'?",
         "exit status 75",
         "resumed from checkpoint-",

@@ -32,9 +32,20 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Measured:
-    """One sentence with the surprisal of each of its T tokens."""
+    """S sentences with the surprisal of each of their T tokens, one after the other.
 
-    stimulus: Stimulus
+    Places are characters of ``text``, in which the sentences are lines.
+    """
+
+    stimuli: Sequence[Stimulus]
+    text: str
+    begins_S: Int64
+    """Where each sentence begins."""
+
+    windows_S: list[int]
+    """How many windows each was scored in."""
+
+    sentence_T: Int64
     ids_T: Int64
     starts_T: Int64
     stops_T: Int64
@@ -46,7 +57,6 @@ class Measured:
 
     words: Units
     regions: Units
-    num_windows: int
 
     def sums(self, units: Units) -> tuple[Int64, Float64, Float64]:
         """Return for each part its number of tokens, and its bits without and with the correction.
@@ -76,8 +86,8 @@ def measure(
     first: int | None,
     is_causal: bool,
     stride: int | None = None,
-) -> list[Measured]:
-    """Score sentences.
+) -> Measured:
+    """Score sentences; together they have what each has alone.
 
     A text longer than the model takes is scored in windows: each begins ``stride`` tokens after the one
     before it, and gives the scores of what that one did not reach.
@@ -169,8 +179,8 @@ def _measured(
     encoded: list[tuple[Int64, Int64, Int64]],
     scores: list[Scored],
     spaced_V: npt.NDArray[np.bool_],
-    num_windows: list[int],
-) -> list[Measured]:
+    windows_S: list[int],
+) -> Measured:
     """Place all tokens in words and regions at once: in the sentences as lines of one text."""
     whole = "\n".join(stimulus.text for stimulus in stimuli)
     lengths_S = np.array([len(stimulus.text) for stimulus in stimuli])
@@ -178,46 +188,20 @@ def _measured(
     sentence_T = np.repeat(np.arange(len(stimuli)), [len(ids) for ids, _, _ in encoded])
     ids_T, starts_T, stops_T = (np.concatenate(of_all) for of_all in zip(*encoded, strict=True))
     shift_T = begins_S[sentence_T]
-    firsts_T, afters_T = starts_T + shift_T, stops_T + shift_T
-    regions = [
+    places = (starts_T + shift_T, stops_T + shift_T)
+    bounds = [
         (begin + region.start, begin + region.stop)
         for begin, stimulus in zip(begins_S.tolist(), stimuli, strict=True)
         for region in stimulus.regions
     ]
-    bounds = np.array(regions, dtype=np.int64).reshape(-1, 2)
+    bounds_U2 = np.array(bounds, dtype=np.int64).reshape(-1, 2)
     limits_T = shift_T + lengths_S[sentence_T]
-    words = align(whole, firsts_T, afters_T, *words_of(whole), limits_T=limits_T)
+    words = align(whole, *places, *words_of(whole), limits_T=limits_T)
+    regions = align(whole, *places, bounds_U2[:, 0], bounds_U2[:, 1], limits_T)
     bits_T = np.concatenate([one.log_probabilities_T for one in scores]) / -math.log(2)
     corrections_T = _corrections(words.of_token_T, spaced_V[ids_T], sentence_T, scores)
-    ends_T = np.searchsorted(sentence_T, np.arange(1, len(stimuli) + 1))
-    of_words = _by_sentence(words, begins_S, ends_T)
-    of_regions = _by_sentence(
-        align(whole, firsts_T, afters_T, bounds[:, 0], bounds[:, 1], limits_T), begins_S, ends_T
-    )
-    results, first = [], 0
-    for sentence, end in enumerate(ends_T.tolist()):
-        mine = slice(first, end)
-        corrections = None if corrections_T is None else corrections_T[mine]
-        places = (ids_T[mine], starts_T[mine], stops_T[mine], bits_T[mine], corrections)
-        parts = (of_words[sentence], of_regions[sentence], num_windows[sentence])
-        results.append(Measured(stimuli[sentence], *places, *parts))
-        first = end
-    return results
-
-
-def _by_sentence(units: Units, begins_S: Int64, ends_T: Int64) -> list[Units]:
-    """Return the parts of each sentence, numbered and placed within it."""
-    firsts = np.searchsorted(units.starts_U, begins_S).tolist()
-    results, token = [], 0
-    for begin, unit, after, end in zip(
-        begins_S.tolist(), firsts, [*firsts[1:], len(units.starts_U)], ends_T.tolist(), strict=True
-    ):
-        mine, of_token_T = slice(unit, after), units.of_token_T[token:end]
-        numbers_T = np.where(of_token_T == NOWHERE, NOWHERE, of_token_T - unit) if unit else of_token_T
-        starts_U, stops_U = units.starts_U[mine] - begin, units.stops_U[mine] - begin
-        results.append(Units(starts_U, stops_U, numbers_T, units.is_split_U[mine]))
-        token = end
-    return results
+    tokens = (sentence_T, ids_T, *places, bits_T, corrections_T)
+    return Measured(stimuli, whole, begins_S, windows_S, *tokens, words, regions)
 
 
 def _corrections(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,117 +12,121 @@ from model_foundry.evaluation._surprisal import Measured
 
 Unit = Literal["token", "word", "region"]
 Columns = dict[str, list[Any]]
+Int64 = npt.NDArray[np.int64]
 
 
-def table_of(measured: Sequence[Measured], unit: Unit) -> dict[str, list[Any]]:
+def table_of(measured: Measured, unit: Unit) -> dict[str, list[Any]]:
     """Return the rows of all sentences as columns; a value that there is none of is None.
 
     ``start`` and ``stop`` are characters of the sentence; ``is_whole`` is false for a word or region that
     shares a token with another; ``windows`` is how many a sentence was scored in.
     """
-    columns_of = {"token": _tokens, "word": _words, "region": _regions}[unit]
-    columns, rows = columns_of(measured)
-    notes = dict.fromkeys(name for one in measured for name, _ in one.stimulus.notes)
+    columns, sentence_R = {"token": _tokens, "word": _words, "region": _regions}[unit](measured)
+    sentences = sentence_R.tolist()
+    notes = [dict(one.notes) for one in measured.stimuli]
+    names = dict.fromkeys(name for of_sentence in notes for name in of_sentence)
     return {
-        "item": _repeated([one.stimulus.item for one in measured], rows),
-        "condition": _repeated([one.stimulus.condition for one in measured], rows),
-        "line": _repeated([one.stimulus.line for one in measured], rows),
-        **{
-            f"file_{name}": _repeated([dict(one.stimulus.notes).get(name) for one in measured], rows)
-            for name in notes
-        },
+        "item": _spread([one.item for one in measured.stimuli], sentences),
+        "condition": _spread([one.condition for one in measured.stimuli], sentences),
+        "line": _spread([one.line for one in measured.stimuli], sentences),
+        **{f"file_{name}": _spread([of.get(name) for of in notes], sentences) for name in names},
         **columns,
-        "windows": _repeated([one.num_windows for one in measured], rows),
+        "windows": _spread(measured.windows_S, sentences),
     }
 
 
-def _repeated(values: list[Any], rows: list[int]) -> list[Any]:
-    return [value for value, count in zip(values, rows, strict=True) for _ in range(count)]
+def _spread(values_S: list[Any], sentences: list[int]) -> list[Any]:
+    return [values_S[sentence] for sentence in sentences]
 
 
-def _tokens(measured: Sequence[Measured]) -> tuple[Columns, list[int]]:
-    """Return the rows of all sentences as columns, and how many each sentence has."""
-    rows = [len(one.ids_T) for one in measured]
-    corrections = [
-        [None] * len(one.ids_T) if one.corrections_T is None else one.corrections_T.tolist()
-        for one in measured
-    ]
+def _tokens(measured: Measured) -> tuple[Columns, Int64]:
+    """Return the rows of all sentences as columns, and the sentence of each."""
+    sentence_T = measured.sentence_T
+    words, regions = measured.words.of_token_T, measured.regions.of_token_T
+    word_T = words - np.searchsorted(measured.words.starts_U, measured.begins_S)[sentence_T] + 1
+    corrections = measured.corrections_T
     return {
-        "token_number": [number for count in rows for number in range(1, count + 1)],
-        "token": [
-            one.stimulus.text[start:stop]
-            for one in measured
-            for start, stop in zip(one.starts_T.tolist(), one.stops_T.tolist(), strict=True)
-        ],
-        "token_id": _values(one.ids_T for one in measured),
-        "word_number": [
-            None if word == NOWHERE else word + 1
-            for word in _values(one.words.of_token_T for one in measured)
-        ],
-        "region": [
-            None if region == NOWHERE else one.stimulus.regions[region].name
-            for one in measured
-            for region in one.regions.of_token_T.tolist()
-        ],
-        "start": _values(one.starts_T for one in measured),
-        "stop": _values(one.stops_T for one in measured),
-        "surprisal_bits": _bits(one.bits_T for one in measured),
-        "correction_bits": [value for of_sentence in corrections for value in of_sentence],
-    }, rows
+        "token_number": _numbers(sentence_T),
+        "token": _texts(measured, measured.starts_T, measured.stops_T),
+        "token_id": measured.ids_T.tolist(),
+        "word_number": _where(words != NOWHERE, word_T.tolist()),
+        "region": _named(_region_names(measured), regions),
+        "start": _in_sentence(measured, measured.starts_T, sentence_T),
+        "stop": _in_sentence(measured, measured.stops_T, sentence_T),
+        "surprisal_bits": _bits(measured.bits_T),
+        "correction_bits": [None] * len(sentence_T) if corrections is None else corrections.tolist(),
+    }, sentence_T
 
 
-def _words(measured: Sequence[Measured]) -> tuple[Columns, list[int]]:
-    rows = [len(one.words.starts_U) for one in measured]
-    words, names = [], []
-    for one in measured:
-        text, regions = one.stimulus.text, one.stimulus.regions
-        starts = one.words.starts_U.tolist()
-        words += [text[start:stop] for start, stop in zip(starts, one.words.stops_U.tolist(), strict=True)]
-        region_starts = [region.start for region in regions]
-        places = [bisect_right(region_starts, start) - 1 for start in starts]
-        names += [regions[place].name if place >= 0 else None for place in places]
+def _words(measured: Measured) -> tuple[Columns, Int64]:
+    words, regions = measured.words, measured.regions
+    sentence_U = np.searchsorted(measured.begins_S, words.starts_U, "right") - 1
+    region_U = np.searchsorted(regions.starts_U, words.starts_U, "right") - 1
+    begins_U = np.append(regions.starts_U, NOWHERE)[region_U]
+    region_U[begins_U < measured.begins_S[sentence_U]] = NOWHERE  # the last one is of a sentence before
     return {
-        "word_number": [number for count in rows for number in range(1, count + 1)],
-        "word": words,
-        "region": names,
-        "start": _values(one.words.starts_U for one in measured),
-        "stop": _values(one.words.stops_U for one in measured),
-        **_sums(measured, [one.words for one in measured]),
-    }, rows
+        "word_number": _numbers(sentence_U),
+        "word": _texts(measured, words.starts_U, words.stops_U),
+        "region": _named(_region_names(measured), region_U),
+        "start": _in_sentence(measured, words.starts_U, sentence_U),
+        "stop": _in_sentence(measured, words.stops_U, sentence_U),
+        **_sums(measured, words),
+    }, sentence_U
 
 
-def _regions(measured: Sequence[Measured]) -> tuple[Columns, list[int]]:
-    rows = [len(one.stimulus.regions) for one in measured]
-    regions = [region for one in measured for region in one.stimulus.regions]
-    texts = [
-        one.stimulus.text[region.start : region.stop] for one in measured for region in one.stimulus.regions
-    ]
+def _regions(measured: Measured) -> tuple[Columns, Int64]:
+    regions = measured.regions
+    sentence_U = np.repeat(np.arange(len(measured.stimuli)), [len(one.regions) for one in measured.stimuli])
+    texts = _texts(measured, regions.starts_U, regions.stops_U)
+    stops = _in_sentence(measured, regions.stops_U, sentence_U)
     return {
-        "region_number": [number for count in rows for number in range(1, count + 1)],
-        "region": [region.name for region in regions],
+        "region_number": _numbers(sentence_U),
+        "region": _region_names(measured),
         "text": [text.strip() for text in texts],
-        "start": [region.stop - len(text.lstrip()) for region, text in zip(regions, texts, strict=True)],
-        "stop": [region.stop for region in regions],
-        **_sums(measured, [one.regions for one in measured]),
-    }, rows
+        "start": [stop - len(text.lstrip()) for stop, text in zip(stops, texts, strict=True)],
+        "stop": stops,
+        **_sums(measured, regions),
+    }, sentence_U
 
 
-def _sums(measured: Sequence[Measured], units: list[Units]) -> Columns:
-    tokens, plain, corrected = zip(
-        *(one.sums(mine) for one, mine in zip(measured, units, strict=True)), strict=True
-    )
+def _sums(measured: Measured, units: Units) -> Columns:
+    tokens_U, plain_U, corrected_U = measured.sums(units)
     return {
-        "tokens": _values(tokens),
-        "surprisal_bits": _bits(plain),
-        "corrected_bits": _bits(corrected),
-        "is_whole": _values(~mine.is_split_U for mine in units),
+        "tokens": tokens_U.tolist(),
+        "surprisal_bits": _bits(plain_U),
+        "corrected_bits": _bits(corrected_U),
+        "is_whole": (~units.is_split_U).tolist(),
     }
 
 
-def _values(arrays: Iterable[npt.NDArray[Any]]) -> list[Any]:
-    values: list[Any] = np.concatenate(list(arrays)).tolist()
-    return values
+def _numbers(sentence_R: Int64) -> list[int]:
+    """Return the number of each row within its sentence, from one."""
+    firsts_R = np.searchsorted(sentence_R, sentence_R)
+    numbers: list[int] = (np.arange(1, len(sentence_R) + 1) - firsts_R).tolist()
+    return numbers
 
 
-def _bits(arrays: Iterable[npt.NDArray[np.float64]]) -> list[float | None]:
-    return [None if value != value else value for value in _values(arrays)]  # what is not a number is none
+def _texts(measured: Measured, starts_R: Int64, stops_R: Int64) -> list[str]:
+    bounds = zip(starts_R.tolist(), stops_R.tolist(), strict=True)
+    return [measured.text[start:stop] for start, stop in bounds]
+
+
+def _in_sentence(measured: Measured, places_R: Int64, sentence_R: Int64) -> list[int]:
+    places: list[int] = (places_R - measured.begins_S[sentence_R]).tolist()
+    return places
+
+
+def _region_names(measured: Measured) -> list[str]:
+    return [region.name for one in measured.stimuli for region in one.regions]
+
+
+def _named(names: list[str], numbers_R: Int64) -> list[str | None]:
+    return [None if number == NOWHERE else names[number] for number in numbers_R.tolist()]
+
+
+def _where(has_R: npt.NDArray[np.bool_], values: list[Any]) -> list[Any]:
+    return [value if has else None for has, value in zip(has_R.tolist(), values, strict=True)]
+
+
+def _bits(values_R: npt.NDArray[np.float64]) -> list[float | None]:
+    return _where(~np.isnan(values_R), values_R.tolist())

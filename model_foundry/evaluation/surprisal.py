@@ -17,7 +17,7 @@ from model_foundry.evaluation._surprisal_table import Unit, table_of
 from model_foundry.evaluation.scoring import Scorer
 from model_foundry.evaluation.scoring.choice import Begin, Method, build_scorer, chosen_method, first_id
 
-_SENTENCES_A_PART = 1000
+_SENTENCES_A_PART = 4000
 
 
 class Surprisal(Evaluator):

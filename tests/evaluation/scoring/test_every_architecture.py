@@ -84,6 +84,30 @@ def test_a_batch_has_the_pseudo_log_likelihoods_that_each_sequence_has_alone(nam
         assert scored.log_probabilities_T == pytest.approx(one.log_probabilities_T, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", looking("bidirectional"))
+def test_pseudo_log_likelihoods_are_those_of_a_batch_with_padding_on_the_left(name):
+    model = initialized(SMALL[name], factor=3.0)
+
+    scores = MaskedScorer(model, CPU, mask_id=MASK, last=0).score(SEQUENCES, first=FIRST)
+
+    rows = [[FIRST, *sequence, 0] for sequence in SEQUENCES if sequence]
+    width = max(map(len, rows))
+    for place in range(1, width - 1):
+        ids_BT, sees_BT = torch.ones(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width).long()
+        hidden = [min(place, len(row) - 2) for row in rows]
+        for number, (row, token) in enumerate(zip(rows, hidden, strict=True)):
+            ids_BT[number, -len(row) :] = torch.tensor([*row[:token], MASK, *row[token + 1 :]])
+            sees_BT[number, -len(row) :] = 1
+        more = {"attention_mask": sees_BT}
+        if model.config.model_type in ("bert", "electra"):  # the others have no absolute positions, or by ids
+            more["position_ids"] = (sees_BT.cumsum(1) - 1).clamp(min=0)
+        log_p_BTV = logits_of(model, ids_BT, **more).log_softmax(-1)
+        found = [one.log_probabilities_T for one, sequence in zip(scores, SEQUENCES, strict=True) if sequence]
+        for number, (row, token) in enumerate(zip(rows, hidden, strict=True)):
+            expected = float(log_p_BTV[number, width - len(row) + token, row[token]])
+            assert found[number][token - 1] == pytest.approx(expected, abs=1e-5)
+
+
 def test_an_n_gram_model_scores_each_sequence_by_itself():
     text = np.random.default_rng(1).integers(3, 50, 400).tolist()
     counts = counted([*text, FIRST], order=3, size=50, end=FIRST)
