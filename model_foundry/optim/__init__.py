@@ -40,6 +40,9 @@ class Optimizer(Part):
 
     libraries: ClassVar[tuple[str, ...]] = ("torch.optim", "pytorch_optimizer")
 
+    shards: ClassVar[bool] = False
+    """Whether its steps were seen to be the same on tensors that lie in parts on several processes."""
+
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
 

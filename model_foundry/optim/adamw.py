@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class AdamW(Optimizer):
     """The defaults are those of small GPT-like models since GPT-3 (nanoGPT, Pythia, Llama)."""
+
+    shards: ClassVar[bool] = True
 
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     """Decay of the running mean of the gradient, and of its square."""

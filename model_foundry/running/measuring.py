@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class Measuring:
         interruption: Interruption,
         files: EvaluationFiles,
         best: BestCheckpoint,
+        filled: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._filled = filled
         self._best = best
         self._config = config
         self._plan = plan
@@ -90,6 +92,10 @@ class Measuring:
         Returns:
             Whether it was done to the end; false when a request to stop broke it off.
         """
+        with self._filled():
+            return self._measure(state, names)
+
+    def _measure(self, state: TrainState, names: tuple[str, ...]) -> bool:
         for index, evaluator in enumerate(self._config.evaluation):
             if _name(index, evaluator) in names and not self._evaluate(index, evaluator, state):
                 return False

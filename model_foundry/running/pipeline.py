@@ -23,6 +23,12 @@ from model_foundry.running.evaluation_files import EvaluationFiles
 from model_foundry.running.measuring import Measuring, what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
+from model_foundry.running.sharded_runs import (
+    Measured,
+    measured_model,
+    require_shardable,
+    sizes_in_parts,
+)
 from model_foundry.running.saving import Saver, moment, next_checkpoint, planned_saves, require_same_moment
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
@@ -97,6 +103,7 @@ def build_loop(
     accelerator = build_accelerator(config.training.precision, timeout_seconds=config.training.hang_timeout)
     if not is_main:
         trainer.start_logging(accelerator.process_index)
+    require_shardable(config, accelerator)
     seed_process(config.seed)
     if config.training.deterministic:
         make_deterministic()
@@ -107,6 +114,7 @@ def build_loop(
     if is_main:
         record_run(trainer, data, built, compiling)
     sizes = checkpoint_sizes(config, without_contents(built.model), data.corpus.tokenizer_folder)
+    sizes = sizes_in_parts(sizes, accelerator)
     disk = disk_use(planned_saves(config, built.plan), sizes, config.checkpoints.keep_resumable)
     say(summary(config, built.plan, disk, accelerator))
     if training.compile:
@@ -127,6 +135,7 @@ def _place(
 ) -> TrainingLoop:
     config, plan, course = trainer.config, built.plan, built.course
     is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
+    measured = measured_model(built.model, accelerator)
     model, optimizer = accelerator.prepare(built.model, built.optimizer)
     checkpoints = _checkpoints(trainer, data, built, sizes, accelerator, checkpoint)
     state = _restore(trainer, built, checkpoints, checkpoint, curve, say) if checkpoint else TrainState()
@@ -137,11 +146,13 @@ def _place(
     metrics, samples = logs = _logs(trainer, checkpoint, is_main=is_main)
     progress = _progress(trainer, plan, state, is_main=is_main)
     watchdog = watch(trainer, accelerator, stop)
-    interruption = Interruption(accelerator, built.model, stop, watchdog)
-    subject = _subject(config, data, built, accelerator, interruption)
+    interruption = Interruption(accelerator, measured.model, stop, watchdog)
+    subject = _subject(config, data, measured, accelerator, interruption)
     files = _evaluation_files(trainer, checkpoint, is_main=is_main)
     best = BestCheckpoint(config, trainer.run.checkpoints, checkpoint, is_main=is_main)
-    measuring = Measuring(config, plan, subject, trainer.folders, *logs, progress, interruption, files, best)
+    measuring = Measuring(
+        config, plan, subject, trainer.folders, *logs, progress, interruption, files, best, measured.filled
+    )
     batches = open_batches(config, built, accelerator)
     saver = Saver(trainer, built, curve, checkpoints, best)
     return TrainingLoop(
@@ -239,10 +250,14 @@ def _restore(
 
 
 def _subject(
-    config: ExperimentConfig, data: Data, built: Built, accelerator: Accelerator, interruption: Interruption
+    config: ExperimentConfig,
+    data: Data,
+    measured: Measured,
+    accelerator: Accelerator,
+    interruption: Interruption,
 ) -> Subject:
     return Subject(
-        model=built.model,
+        model=measured.model,
         device=accelerator.device,
         encoder=data.encoder,
         held_out=open_held_out(data.corpus, data.encoder),

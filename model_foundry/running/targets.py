@@ -17,7 +17,7 @@ from model_foundry.running.choosing import best_checkpoint
 from model_foundry.running.evaluation_files import UNTRAINED, Point
 from model_foundry.training.checkpoint_files import (
     TRAINER_STATE,
-    WEIGHTS,
+    weights_in,
     published,
     read_checkpoint_manifest,
     updates_of,
@@ -38,7 +38,8 @@ class Target:
         """Identity of weights and config, from the manifest where there is one, else of the files."""
         try:
             files = read_checkpoint_manifest(self.path)["files"]
-            return json_sha256({name: files[name]["sha256"] for name in (WEIGHTS, _CONFIG)})
+            named = {**weights_in(files), _CONFIG: files[_CONFIG]}
+            return json_sha256({name: facts["sha256"] for name, facts in named.items()})
         except (ManifestError, KeyError, OSError):
             named = [self.path / name for name in (_CONFIG, DESCRIPTION)]
             found = [*sorted(self.path.glob("*.safetensors")), *(path for path in named if path.is_file())]

@@ -3,6 +3,7 @@
 checkpoint-<updates>/
   MANIFEST.json          sizes, SHA-256, and what the files belong to
   model.safetensors      the weights, with config.json and the tokenizer's files: from_pretrained works
+  sharded/               the weights in parts instead, where the recipe does not export each checkpoint
   trainer_state.json     clock, recipe, versions, topology, randomness, place in the data
   state/                 what only a resume needs; absent where the manifest says that it was dropped
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,13 +28,18 @@ STATE_FOLDER = "state"
 
 TRAINER_STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.bin"
+SHARDED_WEIGHTS = "sharded"
+SHARDED_STATE, SHARDED_OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
+"""In the state's folder, where the tensors lie in parts: Accelerate's names."""
+
 CARRIED_FILE = "carried_state.safetensors"
 """In the state's folder, where a recurrent model remembers from update to update."""
 
 _CONFIG = "config.json"
-_OPTIMIZER = "optimizer.bin"
 _SCALER = "scaler.pt"  # of fp16 alone
 _BESIDE_WEIGHTS = frozenset({".json", ".txt", ".model", ".vocab", ".jinja"})
+_PART = re.compile(r"\.metadata|__\d{1,7}_\d{1,7}\.distcp")
 _NAME = re.compile(r"checkpoint-(0|[1-9]\d{0,17})")
 _MOST_PROCESSES = 1_000_000
 _COUNTERS = ("updates", "tokens", "words", "bytes", "documents", "skipped_updates", "world_size")
@@ -103,19 +109,39 @@ def require_expected_files(names: Iterable[str], *, world_size: int, is_resumabl
         ManifestError: Naming the first file.
     """
     found = set(names)
-    state = {_OPTIMIZER, *map(random_state_file, range(world_size))} if is_resumable else set()
-    for name in [WEIGHTS, _CONFIG, TRAINER_STATE, *(f"{STATE_FOLDER}/{file}" for file in sorted(state))]:
+    parts_of_state = [f"{STATE_FOLDER}/{name}" for name in (SHARDED_STATE, SHARDED_OPTIMIZER)]
+    is_sharded = f"{parts_of_state[1]}/.metadata" in found
+    weights = WEIGHTS if f"{SHARDED_WEIGHTS}/.metadata" not in found else f"{SHARDED_WEIGHTS}/.metadata"
+    state = set(map(random_state_file, range(world_size))) if is_resumable else set()
+    state |= {OPTIMIZER} if is_resumable and not is_sharded else set()
+    for name in [weights, _CONFIG, TRAINER_STATE, *(f"{STATE_FOLDER}/{file}" for file in sorted(state))]:
         if name not in found:
             raise ManifestError(f"{name} is missing")
     for name in sorted(found):
         path = PurePosixPath(name)
         if len(path.parts) == 1:
             is_known = name == WEIGHTS or path.suffix in _BESIDE_WEIGHTS
+        elif str(path.parent) == STATE_FOLDER:
+            is_known = path.name in state | {_SCALER, CARRIED_FILE} and is_resumable
         else:
-            more = {_SCALER, CARRIED_FILE}
-            is_known = str(path.parent) == STATE_FOLDER and path.name in state | more and is_resumable
+            folders = {SHARDED_WEIGHTS, *(parts_of_state if is_resumable and is_sharded else ())}
+            is_known = str(path.parent) in folders and _PART.fullmatch(path.name) is not None
         if not is_known:
             raise ManifestError(f"{name} is not a file that a checkpoint of this run holds")
+
+
+def is_in_parts(names: Iterable[str]) -> bool:
+    """Whether any of a checkpoint's files holds parts of tensors that several processes wrote."""
+    return any(name.endswith("/.metadata") for name in names)
+
+
+def weights_in(files: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of the files that hold the weights."""
+    return {
+        name: facts
+        for name, facts in files.items()
+        if name == WEIGHTS or (WEIGHTS not in files and name.startswith(f"{SHARDED_WEIGHTS}/"))
+    }
 
 
 def read_checkpoint_manifest(path: Path) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class CheckpointManager:
         carried: What a recurrent model remembers from update to update.
         tell: Called with the kind and facts of an event when old ones are removed.
         sizes: What one checkpoint takes on the disk.
+        exports: Whether weights that lie in parts are written whole, too, after so many updates.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class CheckpointManager:
         sizes: CheckpointSizes,
         carried: CarriedState,
         tell: Callable[..., None] = lambda kind, **facts: None,
+        exports: Callable[[int], bool] = lambda updates: True,
     ) -> None:
         self.folder = folder
         self.inexact: tuple[str, ...] = ()
@@ -85,11 +87,11 @@ class CheckpointManager:
         self.carried = carried
         self._accelerator = accelerator
         self._agreement = Agreement(accelerator)
-        self._files = StateFiles(accelerator, carried)
+        self._files = StateFiles(accelerator, carried, exports)
         self._writer = Writer()
         self._tokenizer = tokenizer
         self._space = Space(folder, sizes)
-        self._facts = {**facts, **machine_facts(accelerator.device)}
+        self._facts = {**facts, **machine_facts(accelerator.device), "sharded": self._files.is_sharded}
         self._keep_resumable = keep_resumable
         self._retention = Retention(folder, facts["run_id"], keep_resumable, tell)
         self._last: Checkpoint | None = None
@@ -169,7 +171,7 @@ class CheckpointManager:
 
         def begin() -> None:
             nonlocal temporary
-            self._require_savable(model, is_checked=not background)
+            self._require_savable(model, is_checked=not (background or files.is_sharded))
             temporary = new_temporary(self.folder, state.updates)
 
         try:
@@ -177,7 +179,7 @@ class CheckpointManager:
             folder = self.folder / agreement.name(temporary.name if temporary else None)
             reach("save.state")
             write = files.stage if background else files.write
-            agreement.together(lambda: write(folder, model, resumable=resumable))
+            agreement.together(lambda: write(folder, model, updates=state.updates, resumable=resumable))
             content["random_states"] = agreement.digests(random_state_sha256())
             content["optimizer"] = optimizer_facts(self._accelerator._optimizers)
 

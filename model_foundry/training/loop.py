@@ -25,6 +25,7 @@ from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_byte
 from model_foundry.training.nonfinite import Attempt, Recovery, spoil_if_asked
 from model_foundry.training.progress import Progress
 from model_foundry.training.replicas import require_equal_replicas
+from model_foundry.training.sharding import gathered
 from model_foundry.training.state import TrainState
 from model_foundry.training.stopping import StopRequest
 from model_foundry.training.watchdog import Watchdog
@@ -227,9 +228,8 @@ class TrainingLoop:
                 extras[name] = extras[name] + value if name in extras else value
         spoil_if_asked(number + 1, nats, self.model)
         enter("optimizer")
-        grad_norm = float(
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.gradient_clip or math.inf)
-        )
+        most = self.gradient_clip or math.inf
+        grad_norm = float(gathered(self.accelerator.clip_grad_norm_(self.model.parameters(), most)))
         enter("other")
         agreed = self.consensus.on_numbers(nats, grad_norm)
         self.is_checkpoint_wanted, self.has_failed_save = agreed.wants_checkpoint, agreed.has_failed

@@ -39,13 +39,13 @@ from model_foundry.manifest import (
 from model_foundry.run_directory import boot_id, now
 from model_foundry.training.checkpoint_files import (
     STATE_FOLDER,
-    WEIGHTS,
     Checkpoint,
     checkpoint_name,
     published,
     read_checkpoint_manifest,
     require_expected_files,
     verify_checkpoint,
+    weights_in,
 )
 
 log = logging.getLogger(__name__)
@@ -199,9 +199,8 @@ def _holds_nothing_else(aside: Path, checkpoint: Checkpoint) -> bool:
         then, today = read_manifest(aside), checkpoint.manifest
     except ManifestError:
         return False
-    is_same = then["files"].get(WEIGHTS) == today["files"][WEIGHTS] and then.get("run_id") == today.get(
-        "run_id"
-    )
+    is_same = weights_in(then["files"]) == weights_in(today["files"])
+    is_same = is_same and then.get("run_id") == today.get("run_id")
     return is_same and set(then["files"]) <= set(today["files"])
 
 

@@ -30,7 +30,6 @@ from model_foundry.manifest import (
     verify_manifest,
 )
 from model_foundry.training.checkpoint_files import (
-    STATE_FOLDER,
     Checkpoint,
     require_expected_files,
     updates_of,
@@ -139,12 +138,13 @@ class Remote:
         target = folder / name
         temporary = new_temporary(folder, updates_of(target) or 0)
         try:
-            (temporary / STATE_FOLDER).mkdir()
             for file, facts in manifest["files"].items():
+                (temporary / file).parent.mkdir(parents=True, exist_ok=True)
                 self._receive(f"{self._path}/{name}/{file}", temporary / file, facts["size"])
             (temporary / MANIFEST_NAME).write_bytes(self._manifest_bytes(name))
             verify_manifest(temporary)
-            for path in (temporary / MANIFEST_NAME, temporary / STATE_FOLDER, temporary):
+            folders = {(temporary / file).parent for file in manifest["files"]}
+            for path in (temporary / MANIFEST_NAME, *sorted(folders, reverse=True)):
                 fsync_path(path)
             temporary.chmod(folder.stat().st_mode & 0o777)
             if target.exists():

@@ -16,8 +16,10 @@ from safetensors.torch import load_model
 
 from model_foundry.errors import CheckpointError, DivergedError
 from model_foundry.training.carried import CarriedState
-from model_foundry.training.checkpoint_files import STATE_FOLDER, WEIGHTS, Checkpoint
+from model_foundry.training.checkpoint_files import STATE_FOLDER, WEIGHTS, Checkpoint, is_in_parts
 from model_foundry.training.environment import package_versions
+from model_foundry.training.sharded_state import load_parts
+from model_foundry.training.sharding import is_sharded, own_part
 from model_foundry.training.weights import weights_for_training
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,12 @@ def restore(accelerator: Accelerator, checkpoint: Checkpoint, carried: CarriedSt
     """
     path, record, rank = checkpoint.path, checkpoint.record, accelerator.process_index
     try:
-        accelerator.load_state(str(path / STATE_FOLDER))
+        if is_in_parts(checkpoint.manifest["files"]) or any(map(is_sharded, accelerator._models)):
+            load_parts(accelerator, path)
+        else:
+            accelerator.load_state(str(path / STATE_FOLDER))
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a file can hold; torch's own message advises to load it unsafely
         log.debug("%s", error, exc_info=error)
         raise CheckpointError(
@@ -93,6 +100,11 @@ def inexact_because(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list
         for key, what in _SAME_FOR_EXACTNESS.items()
         if record.get(key) != facts[key]
     ]
+    placed = [
+        "in parts" if side.get("sharded", False) else "whole" for side in (record, facts)
+    ]
+    if placed[0] != placed[1]:
+        found.append(f"tensors: {placed[0]} then, {placed[1]} now")
     then, now = record["versions"], facts["versions"]
     found += [
         f"{package}: {then.get(package, 'unknown')} then, {now.get(package, 'not installed')} now"
@@ -141,7 +153,27 @@ def require_finite(model: torch.nn.Module, optimizers: Iterable[torch.optim.Opti
                     _require_finite(f"{key} of {names.get(parameter, 'a parameter')}", value)
 
 
+def require_finite_parts(accelerator: Accelerator, model: torch.nn.Module) -> None:
+    """The same for tensors in parts, of which each process sees its own; all of them call this.
+
+    Raises:
+        DivergedError: On all processes, where any found such a value.
+    """
+    problem: DivergedError | None = None
+    try:
+        require_finite(model, accelerator._optimizers)
+    except DivergedError as error:
+        problem = error
+    failed = torch.tensor([problem is not None], dtype=torch.int64, device=accelerator.device)
+    if int(accelerator.reduce(failed, "sum")):
+        raise problem or DivergedError(
+            "another process holds values that are not finite; no checkpoint of them is published. Its own "
+            "log names the tensor. Use --resume-from latest."
+        )
+
+
 def _require_finite(name: str, tensor: torch.Tensor) -> None:
+    tensor = own_part(tensor)
     if not tensor.numel() or not tensor.is_floating_point():
         return
     # One pass without a copy: a NaN is both the least and the greatest.

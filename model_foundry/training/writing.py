@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from model_foundry.training.checkpoint_files import (
     WEIGHTS,
     random_state_file,
 )
-from model_foundry.training.restoring import require_finite
+from model_foundry.training.restoring import require_finite, require_finite_parts
+from model_foundry.training.sharded_state import arrange, write_parts
+from model_foundry.training.sharding import is_sharded
 from model_foundry.training.snapshot import FrozenModel, Snapshot, without_state
 
 
@@ -34,15 +37,21 @@ class StateFiles:
     Args:
         accelerator: The run's, with model and optimizer prepared.
         carried: What a recurrent model remembers from update to update.
+        exports: Whether weights that lie in parts are written whole after so many updates.
     """
 
-    def __init__(self, accelerator: Accelerator, carried: CarriedState) -> None:
+    def __init__(
+        self, accelerator: Accelerator, carried: CarriedState, exports: Callable[[int], bool]
+    ) -> None:
         self.hashing: Hashing | None = None
         """Has begun with what is written of the checkpoint that is being saved; on the main process alone."""
         self._carried = carried
         self._accelerator = accelerator
         self._snapshot = Snapshot()
         self._copy: tuple[Accelerator, FrozenModel] | None = None
+        self._exports = exports
+        self.is_sharded = any(is_sharded(model) for model in accelerator._models)
+        """Whether each process holds parts of the tensors, and writes those."""
 
     def close(self) -> None:
         """Let go of the files of a checkpoint, published or not."""
@@ -50,18 +59,25 @@ class StateFiles:
             self.hashing.close()
             self.hashing = None
 
-    def write(self, folder: Path, model: PreTrainedModel, *, resumable: bool) -> None:
+    def write(self, folder: Path, model: PreTrainedModel, *, updates: int, resumable: bool) -> None:
         """What every process does: its part of the state, on the disk when this returns."""
         _require_seen(folder)
         self._begin(folder)
-        if resumable:
+        if self.is_sharded:
+            require_finite_parts(self._accelerator, model)
+            whole = self._exports(updates)
+            write_parts(self._accelerator, model, folder, resumable=resumable, whole=whole)
+            if whole:
+                self._weights_are_written(folder)
+        elif resumable:
             self._save_state(self._accelerator, folder)
-            self._carried.save(folder / STATE_FOLDER)
-            fsync_path(folder / STATE_FOLDER / random_state_file(self._accelerator.process_index))
         else:
             self._write_weights(self._accelerator, model, folder)
+        if resumable:
+            self._carried.save(folder / STATE_FOLDER)
+            fsync_path(folder / STATE_FOLDER / random_state_file(self._accelerator.process_index))
 
-    def stage(self, folder: Path, model: PreTrainedModel, *, resumable: bool) -> None:
+    def stage(self, folder: Path, model: PreTrainedModel, *, updates: int, resumable: bool) -> None:
         """What every process does before the rest is written in the background: randomness, and a copy."""
         _require_seen(folder)
         is_main = self._accelerator.is_main_process
@@ -130,6 +146,8 @@ def complete(folder: Path, model: PreTrainedModel, tokenizer: Path, record: dict
         tokenizer: Folder whose files do, too.
         record: What ``trainer_state.json`` shall say.
     """
+    if is_sharded(model):
+        arrange(folder)
     model.config.save_pretrained(folder)
     if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(folder)

@@ -1,0 +1,83 @@
+"""What a run whose tensors lie in parts (FSDP2) does otherwise, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate.utils import DistributedType
+
+from model_foundry.errors import RecipeError
+from model_foundry.objective._cross_entropy import output_layer
+from model_foundry.running.whole_model import WholeModel
+from model_foundry.training.disk import CheckpointSizes
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+    from model_foundry.config.schema import ExperimentConfig
+
+
+def is_in_parts(accelerator: Accelerator) -> bool:
+    """Whether what the accelerator prepares lies in parts."""
+    return bool(accelerator.distributed_type == DistributedType.FSDP)
+
+
+def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> None:
+    """Refuse what is not right yet where tensors lie in parts.
+
+    Raises:
+        RecipeError: Naming all of it.
+    """
+    if not is_in_parts(accelerator):
+        return
+    plugin, problems = accelerator.state.fsdp_plugin, []
+    if plugin.fsdp_version != 2:
+        problems.append("fsdp_config.fsdp_version is 1, expected 2: the first version is not served")
+    if "SHARDED" not in str(plugin.state_dict_type):
+        problems.append(
+            f"fsdp_config.fsdp_state_dict_type is {plugin.state_dict_type.name}, expected SHARDED_STATE_DICT"
+        )
+    if config.checkpoints.background:
+        problems.append("checkpoints.background copies whole tensors; set it to false")
+    if config.training.replica_check is not None:
+        problems.append(
+            "training.replica_check compares copies, and there is one of each part; leave it out"
+        )
+    if not config.optimizer.shards:
+        problems.append(
+            f"optimizer {config.optimizer.part_name()} needs whole tensors, or was not tried with parts; "
+            "choose one that works on parts, such as adamw"
+        )
+    if problems:
+        raise RecipeError(
+            "this placement keeps weights and optimizer in parts (FSDP), which does not go with:\n  "
+            + "\n  ".join(problems)
+            + "\nChange these, or take a placement with whole copies, such as ddp."
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The model that is measured, and how it gets its weights."""
+
+    model: PreTrainedModel
+    filled: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def measured_model(model: PreTrainedModel, accelerator: Accelerator) -> Measured:
+    """Return what is measured in place of a model that will lie in parts; it is not placed yet."""
+    if not is_in_parts(accelerator):
+        return Measured(model)
+    output_layer(model)  # tries it out: afterwards all processes would have to, at the same time
+    whole = WholeModel(model)
+    return Measured(whole.model, lambda: whole.filled_from(model, torch.device(accelerator.device)))
+
+
+def sizes_in_parts(sizes: CheckpointSizes, accelerator: Accelerator) -> CheckpointSizes:
+    """Return the sizes of checkpoints, which hold the weights twice where they lie in parts."""
+    return replace(sizes, state=sizes.state + sizes.weights) if is_in_parts(accelerator) else sizes
