@@ -6,7 +6,6 @@ Every model is frozen and refuses unknown keys. Derived numbers are not here but
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
@@ -17,6 +16,7 @@ from model_foundry.config._defaults import default, evaluation_of_the_objective,
 from model_foundry.config.best import BestBy
 from model_foundry.config.policy import NonFinitePolicy
 from model_foundry.config.stages import BatchWarmup, ContextStage, DataOrder, Mixture, PositiveCount
+from model_foundry.config.telling import Logging, Samples
 from model_foundry.config.texts import check_alias, check_url
 from model_foundry.corpus import Exposure, Validation
 from model_foundry.corpus.filter import Filter
@@ -35,7 +35,7 @@ from model_foundry.schedule import Schedule
 from model_foundry.seeds import derive_seed
 from model_foundry.tokenizer import MASK, Tokenizer
 from model_foundry.tracking import Tracker
-from model_foundry.units import Duration, Interval, Time
+from model_foundry.units import Interval, Time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
 _RESERVED = {
@@ -192,6 +192,10 @@ class Checkpoints(Settings):
     on_save_error: Literal["stop", "continue"] = "stop"
     """Whether training goes on when a checkpoint cannot be written; the last one must succeed either way."""
 
+    export: Literal["each", "last", "never"] = "each"
+    """Where weights lie in parts (FSDP): which checkpoints hold them whole, too, for from_pretrained. Of the
+    others model-foundry export makes a folder later. A run with whole weights has them whole in each."""
+
     background: bool = False
     """Write checkpoints while training goes on, from a copy in memory (12 bytes a parameter)."""
 
@@ -203,35 +207,6 @@ class Checkpoints(Settings):
     mirror: Annotated[str, AfterValidator(check_url)] | None = None
     """Where published checkpoints are copied to beside training, by fsspec: file:///backup, s3://bucket/runs,
     hf://buckets/me/runs. They lie below it in a folder with the run's name; nothing is deleted there."""
-
-
-class Samples(Settings):
-    """Text that the model writes while it trains, with randomness of its own."""
-
-    prompts: list[str] = Field(min_length=1)
-    """Beginnings to continue."""
-
-    every: Interval | None = None
-    """How often; always at the start and at the end."""
-
-    tokens: Annotated[int, Field(gt=0, le=4096)] = 48
-    """Length of each continuation."""
-
-    temperature: Annotated[float, Field(ge=0)] = 0.8
-    """0 is greedy."""
-
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Draw from the most probable tokens that hold this share of the probability."""
-
-
-class Logging(Settings):
-    """What is written while the run goes on."""
-
-    every: Interval = Duration(Fraction(10), "updates")
-    """Interval of lines in metrics.jsonl; the first and the last update are always written."""
-
-    json_lines: bool = False
-    """Write the log file as one JSON object a line."""
 
 
 class ExperimentConfig(Settings):

@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from model_foundry.config.compare import leaves
 from model_foundry.config.plan import RunPlan, learning_rate_curve
-from model_foundry.corpus.prepared import corpus_manifest
 from model_foundry.data.loader import rounds
-from model_foundry.evaluation import Subject
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
 from model_foundry.planning.states import checkpoint_sizes, without_contents
 from model_foundry.running.announcing import in_words
 from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
-from model_foundry.running.courses import count_tokens, open_held_out
 from model_foundry.running.evaluation_files import EvaluationFiles
 from model_foundry.running.measuring import Measuring, what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
+from model_foundry.running.saving import (
+    Saver,
+    exports,
+    moment,
+    next_checkpoint,
+    planned_saves,
+    require_same_moment,
+)
 from model_foundry.running.sharded_runs import (
-    Measured,
     measured_model,
     require_shardable,
     sizes_in_parts,
 )
-from model_foundry.running.saving import Saver, moment, next_checkpoint, planned_saves, require_same_moment
+from model_foundry.running.subject import subject_of
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
@@ -147,7 +151,7 @@ def _place(
     progress = _progress(trainer, plan, state, is_main=is_main)
     watchdog = watch(trainer, accelerator, stop)
     interruption = Interruption(accelerator, measured.model, stop, watchdog)
-    subject = _subject(config, data, measured, accelerator, interruption)
+    subject = subject_of(config, data, measured, accelerator, interruption)
     files = _evaluation_files(trainer, checkpoint, is_main=is_main)
     best = BestCheckpoint(config, trainer.run.checkpoints, checkpoint, is_main=is_main)
     measuring = Measuring(
@@ -249,30 +253,6 @@ def _restore(
     return state
 
 
-def _subject(
-    config: ExperimentConfig,
-    data: Data,
-    measured: Measured,
-    accelerator: Accelerator,
-    interruption: Interruption,
-) -> Subject:
-    return Subject(
-        model=measured.model,
-        device=accelerator.device,
-        encoder=data.encoder,
-        held_out=open_held_out(data.corpus, data.encoder),
-        context=config.data.context,
-        documents=config.data.documents,
-        direction=config.model.direction,
-        corpus=corpus_manifest(data.corpus)["digest"],
-        token_counts=lambda: count_tokens(data.windows, data.encoder),
-        objective=config.objective,
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
-        gather=interruption.gather,
-    )
-
-
 def _carried(config: ExperimentConfig, plan: RunPlan, accelerator: Accelerator) -> CarriedState:
     shapes = config.model.carried_shapes
     return CarriedState(accelerator, shapes, lanes=plan.batch_size, micro_batch_size=plan.micro_batch_size)
@@ -299,6 +279,7 @@ def _checkpoints(
         carried=_carried(config, built.plan, accelerator),
         tell=run.event,
         sizes=sizes,
+        exports=exports(config, built.plan),
     )
 
 

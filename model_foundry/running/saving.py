@@ -150,6 +150,12 @@ class Saver:
         keep_report_up(self._run.path)
 
 
+def exports(config: ExperimentConfig, plan: RunPlan) -> Callable[[int], bool]:
+    """Return what says after how many updates weights in parts are written whole, too."""
+    wanted = config.checkpoints.export
+    return lambda updates: wanted == "each" or (wanted == "last" and updates >= plan.updates)
+
+
 def moment(config: ExperimentConfig, built: Built, curve: Curve, state: TrainState) -> dict[str, Any]:
     """Return what a checkpoint records of its moment beside the clock."""
     return {

@@ -45,9 +45,7 @@ def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> Non
     if config.checkpoints.background:
         problems.append("checkpoints.background copies whole tensors; set it to false")
     if config.training.replica_check is not None:
-        problems.append(
-            "training.replica_check compares copies, and there is one of each part; leave it out"
-        )
+        problems.append("training.replica_check compares copies, and there is one of each part; leave it out")
     if not config.optimizer.shards:
         problems.append(
             f"optimizer {config.optimizer.part_name()} needs whole tensors, or was not tried with parts; "

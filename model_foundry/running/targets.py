@@ -17,10 +17,10 @@ from model_foundry.running.choosing import best_checkpoint
 from model_foundry.running.evaluation_files import UNTRAINED, Point
 from model_foundry.training.checkpoint_files import (
     TRAINER_STATE,
-    weights_in,
     published,
     read_checkpoint_manifest,
     updates_of,
+    weights_in,
 )
 
 _CONFIG = "config.json"

@@ -100,9 +100,7 @@ def inexact_because(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list
         for key, what in _SAME_FOR_EXACTNESS.items()
         if record.get(key) != facts[key]
     ]
-    placed = [
-        "in parts" if side.get("sharded", False) else "whole" for side in (record, facts)
-    ]
+    placed = ["in parts" if side.get("sharded", False) else "whole" for side in (record, facts)]
     if placed[0] != placed[1]:
         found.append(f"tensors: {placed[0]} then, {placed[1]} now")
     then, now = record["versions"], facts["versions"]

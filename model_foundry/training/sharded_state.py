@@ -33,7 +33,6 @@ from model_foundry.training.checkpoint_files import (
 )
 from model_foundry.training.sharding import (
     as_part_of,
-    is_sharded,
     lasting,
     room_for_part,
     whole_weights,
@@ -121,8 +120,8 @@ def load_weights(model: torch.nn.Module, folder: Path) -> None:
             found = _stored_name(model, name, tensor, stored)
             if found is None or tuple(file.get_slice(found).get_shape()) != tuple(tensor.shape):
                 raise CheckpointError(
-                    f"{folder / WEIGHTS}: there is no {name} of shape {tuple(tensor.shape)}. It is of another "
-                    "model; use another checkpoint."
+                    f"{folder / WEIGHTS}: there is no {name} of shape {tuple(tensor.shape)}. It is of "
+                    "another model; use another checkpoint."
                 )
             tensor.detach().copy_(as_part_of(file.get_tensor(found), tensor))
 
@@ -150,7 +149,7 @@ def by_name(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[st
 
 
 def names_of(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> list[str]:
-    """Return the names of an optimizer's parameters by torch's numbers, which are the same on any placement."""
+    """Return the names of an optimizer's parameters by torch's numbers: the same on any placement."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     numbered: dict[int, str] = {}
     for group in optimizer.param_groups:
@@ -172,21 +171,19 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: torch.nn.Module, fol
                 if isinstance(value, torch.Tensor):
                     state[key] = as_part_of(value, parameter)
     getattr(optimizer, "optimizer", optimizer).load_state_dict(content)
-    if not is_sharded(model):
-        return
 
 
 def _from_parts(folder: Path, names: list[str], parameters: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Return torch's form of a state by number."""
 
     def memory(place: tuple[Any, ...], shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
-        parameter = parameters.get(place[2]) if place[1] == "state" else None
-        return torch.empty(shape, dtype=dtype) if parameter is None else room_for_part(shape, dtype, parameter)
+        parameter = parameters[place[2]] if place[1] == "state" else torch.empty(0)
+        return room_for_part(shape, dtype, parameter)
 
     tree = shards.read_tree(folder, memory)["optimizer"]
     numbers = {name: number for number, name in enumerate(names)}
     groups = []
-    for _, group in sorted(tree["param_groups"].items()) if isinstance(tree["param_groups"], dict) else ():
+    for _, group in sorted(tree["param_groups"].items()):
         listed = {
             key: [value[number] for number in sorted(value)] if isinstance(value, dict) else value
             for key, value in group.items()

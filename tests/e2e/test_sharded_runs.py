@@ -2,21 +2,96 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+pytestmark = [pytest.mark.e2e]
 
 NO_DROPOUT = "model.dropout=0.0"
+COUNTS = ("update", "tokens", "words")
+FOLDERS = ("pytorch_model_fsdp_0", "optimizer_0")
+PARTS = {"processes": 2, "sharded": True}
 
 
-def losses(lab, run):
-    return [line for line in lab.metrics(run) if "loss" in line]
+def close(one, two):
+    """Losses to 1e-6, all counts exactly; the norm of a gradient, a difference of large sums, to 1e-4."""
+    assert len(one) == len(two) > 24
+    for line, other in zip(one, two, strict=True):
+        assert other.pop("grad_norm", 0.0) == pytest.approx(line.pop("grad_norm", 0.0), rel=1e-4)
+        assert other == pytest.approx(line, rel=1e-6)
+        assert [other[name] for name in COUNTS] == [line[name] for name in COUNTS]
+
+
+def files(lab, run, update):
+    """Names of a checkpoint's files below folders."""
+    folder = lab.folder / run / "checkpoints" / f"checkpoint-{update}"
+    listed = json.loads((folder / "MANIFEST.json").read_text())["files"]
+    return {name for name in listed if "/" in name or name.startswith("model")}
 
 
 def test_two_processes_with_parts_have_the_losses_of_one(lab):
-    short = ["training.duration=50 updates", NO_DROPOUT, "training.micro_batch_size=2"]
-    lab.run("--run-dir=one", *short)
-    lab.run("--run-dir=two", *short, processes=2, sharded=True)
+    """Fifty updates in two micro-batches a process, clipped, measured; embeddings tied."""
+    settings = ["training.duration=50 updates", NO_DROPOUT, "training.micro_batch_size=2"]
+    settings += ["training.gradient_clip=0.3"]
+    lab.run("--run-dir=one", *settings)
+    lab.run("--run-dir=two", *settings, **PARTS)
 
-    one, two = lab.metrics("one"), lab.metrics("two")
+    close(lab.metrics("one"), lab.metrics("two"))
+    assert lab.weights("two", 0) == lab.weights("one", 0)
+    assert files(lab, "two", 50) == {
+        "model.safetensors",
+        *(f"state/random_states_{rank}.pkl" for rank in (0, 1)),
+        *(
+            f"state/{folder}/__{rank}_0.distcp"
+            for folder in ("pytorch_model_fsdp_0", "optimizer_0")
+            for rank in (0, 1)
+        ),
+        *(f"state/{folder}/.metadata" for folder in ("pytorch_model_fsdp_0", "optimizer_0")),
+    }
+    one, two = (
+        load_file(lab.folder / run / "checkpoints/checkpoint-50/model.safetensors") for run in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    model = AutoModelForCausalLM.from_pretrained(lab.folder / "two/checkpoints/checkpoint-50")
+    assert model.lm_head.weight is model.transformer.wte.weight
 
-    for alone, shared in zip(one, two, strict=True):
-        assert shared == pytest.approx(alone, rel=1e-6 if "loss" in alone else 1e-5)
+
+def test_a_run_with_parts_resumes_as_if_never_stopped(lab):
+    lab.run("--run-dir=straight", **PARTS)
+    lab.kill_at(13, "killed", **PARTS)
+
+    lab.run("--run-dir=killed", "--resume-from=latest", **PARTS)
+
+    assert lab.weights("killed") == lab.weights("straight")
+    assert lab.metrics("killed") == lab.metrics("straight")
+    assert lab.status("killed")["bit_exact"]
+
+
+def test_a_run_goes_from_parts_to_one_process_and_back(lab):
+    lab.run("--run-dir=straight", NO_DROPOUT, "training.duration=30 updates")
+    more = [NO_DROPOUT, "training.duration=30 updates", "--run-dir=moved", "checkpoints.export=never"]
+    lab.kill_at(11, "moved", *more, **PARTS)
+    assert not (lab.folder / "moved/checkpoints/checkpoint-10/model.safetensors").exists()
+    assert (lab.folder / "moved/checkpoints/checkpoint-10/sharded/.metadata").exists()
+
+    lab.kill_at(21, "moved", *more, "--resume-from=latest")
+    inexact = lab.status("moved")["inexact"]
+    assert inexact[0] == "processes: 2 then, 1 now"
+    assert inexact[-1] == "tensors: in parts then, whole now"
+    lab.run(*more, "--resume-from=latest", **PARTS)
+
+    close(lab.metrics("straight"), lab.metrics("moved"))
+
+
+def test_a_run_goes_from_one_process_to_copies_on_two_and_back(lab):
+    lab.run("--run-dir=straight", NO_DROPOUT, "training.duration=30 updates")
+    more = [NO_DROPOUT, "training.duration=30 updates", "--run-dir=moved"]
+    lab.kill_at(11, "moved", *more)
+
+    lab.kill_at(21, "moved", *more, "--resume-from=latest", processes=2)
+    lab.run(*more, "--resume-from=latest")
+
+    close(lab.metrics("straight"), lab.metrics("moved"))
