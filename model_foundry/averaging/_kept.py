@@ -116,9 +116,7 @@ class Latest(Kept):
     ) -> None:
         """Take the weights in where their turn has come."""
         if initial is not None:
-            state[RECENT] = torch.zeros(
-                (self._last, *weights.shape), dtype=weights.dtype, device=weights.device
-            )
+            state[RECENT] = torch.stack([torch.zeros_like(weights)] * self._last)
             state[AVERAGE] = weights.clone()
         taken, rest = divmod(group["averaged_updates"], self._every)
         if rest == 0:

@@ -7,7 +7,7 @@ and a trust ratio only where there is weight decay, so that biases and norms mov
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class Lamb(Optimizer):
     """The defaults are LTG-BERT's; its learning rate is 1e-2."""
+
+    shards: ClassVar[bool] = True
 
     betas: tuple[Beta, Beta] = (0.9, 0.98)
     """Decay of the running mean of the gradient, and of its square."""

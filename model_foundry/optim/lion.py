@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from model_foundry.optim import Beta, NotNegative, Optimizer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Lion(Optimizer):
     """Wants a rate 3 to 10 times smaller than AdamW's, and as many times more weight decay."""
+
+    shards: ClassVar[bool] = True
 
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Share of the running mean in the direction that is taken, and the decay of the running mean."""

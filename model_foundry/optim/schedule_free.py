@@ -6,7 +6,7 @@ arXiv 2405.15682, equations 13 to 15, with Adam's preconditioner. Use a constant
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class ScheduleFree(Optimizer):
     """Evaluations and checkpoints have the averaged weights; the gradient is taken elsewhere."""
+
+    shards: ClassVar[bool] = True
 
     betas: tuple[Annotated[float, Field(gt=0, lt=1)], Beta] = (0.9, 0.95)
     """Share of the average in the point where the gradient is taken; decay of the mean square."""

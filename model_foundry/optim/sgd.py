@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class SGD(Optimizer):
     """The defaults are plain gradient descent; weight decay is added to the gradient, not decoupled."""
+
+    shards: ClassVar[bool] = True
 
     momentum: Beta = 0.0
     """Decay of the running sum of gradients; 0 for none."""

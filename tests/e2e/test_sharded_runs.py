@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from model_foundry.cli import app
 
 pytestmark = [pytest.mark.e2e]
 
@@ -95,3 +99,27 @@ def test_a_run_goes_from_one_process_to_copies_on_two_and_back(lab):
     lab.run(*more, "--resume-from=latest")
 
     close(lab.metrics("straight"), lab.metrics("moved"))
+
+
+def test_checkpoints_in_parts_are_exported_by_one_process(lab, monkeypatch):
+    """Weights alone and a resumable state; tied and untied embeddings."""
+    monkeypatch.chdir(lab.folder)
+    for model in (
+        "{type: gpt2, layers: 2, width: 16, heads: 2}",
+        "{type: llama, layers: 2, width: 16, heads: 2}",
+    ):
+        settings = [f"model={model}", "training.duration=6 updates", "evaluation=[]", "schedule.warmup=0"]
+        settings += ["checkpoints={schedule: [{type: every, interval: 2 updates}], rolling: 4 updates}"]
+        run = f"run-{'llama' in model}"
+        lab.run(f"--run-dir={run}-whole", *settings, **PARTS)
+        lab.run(f"--run-dir={run}", *settings, "checkpoints.export=last", **PARTS)
+
+        for update, in_parts in [(2, True), (4, True), (6, False)]:
+            assert ("sharded/.metadata" in files(lab, run, update)) == in_parts
+            assert ("model.safetensors" in files(lab, run, update)) != in_parts
+            verb = ["export", f"{run}/checkpoints/checkpoint-{update}", f"{run}-{update}"]
+            done = CliRunner().invoke(app, verb, catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+            exported, ids = AutoModelForCausalLM.from_pretrained(f"{run}-{update}"), torch.arange(12)[None]
+            whole = AutoModelForCausalLM.from_pretrained(f"{run}-whole/checkpoints/checkpoint-{update}")
+            assert torch.equal(exported(ids).logits, whole(ids).logits)

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PARTS = "sharded"
+"""Folder of weights that several processes wrote in parts, in a checkpoint without whole ones."""
+
 
 def load_model(folder: Path, *, dtype: torch.dtype | None = None, strict: bool = False) -> PreTrainedModel:
     """Return the causal or masked language model that lies in ``folder``, in evaluation mode, on the CPU.
 
     The class is the one that ``architectures`` in ``config.json`` names. transformers would fill weights that
-    are missing with random numbers and go on; here that is an error.
+    are missing with random numbers and go on; here that is an error. Weights in parts are read whole.
 
     Args:
         folder: With ``config.json`` and the weights.
@@ -45,9 +48,12 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None, strict: bool =
     library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
     library_log.set_verbosity(logging.ERROR)  # what it would warn of is an error below
     try:
-        model, report = auto_class.from_pretrained(
-            folder,
+        in_parts = _weights_in_parts(folder)
+        source = auto_class if in_parts is None else auto_class._model_mapping[type(config)]
+        model, report = source.from_pretrained(
+            folder if in_parts is None else None,
             config=config,
+            state_dict=in_parts,
             dtype="auto" if dtype is None else dtype,
             local_files_only=True,
             trust_remote_code=False,
@@ -134,6 +140,17 @@ def _auto_class(config: PreTrainedConfig, folder: Path) -> Any:
             f"{' or '.join(found) or 'no language model'}. Expected a causal or masked language model."
         )
     return found[named]
+
+
+def _weights_in_parts(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the weights that several processes wrote in parts, whole, where there are no others."""
+    parts = folder / PARTS
+    if not parts.is_dir() or any(folder.glob("*.safetensors")):
+        return None
+    from model_foundry.model.loading.shards import read_whole
+
+    prefix = "model."
+    return {name.removeprefix(prefix): tensor for name, tensor in read_whole(parts).items()}
 
 
 def _require_all_weights(folder: Path, name: str, report: dict[str, Any], *, strict: bool) -> None:

@@ -148,6 +148,18 @@ def read_into(folder: Path, wanted: dict[str, Any]) -> None:
         load(wanted, storage_reader=_Reader(folder), planner=_Planner(), no_dist=True)
 
 
+def read_whole(folder: Path) -> dict[str, torch.Tensor]:
+    """Return every tensor in ``folder`` whole, by its name."""
+    stored = table_of(folder).state_dict_metadata
+    whole = {
+        name: torch.empty(about.size, dtype=about.properties.dtype)
+        for name, about in stored.items()
+        if isinstance(about, TensorStorageMetadata)
+    }
+    read_into(folder, whole)
+    return whole
+
+
 def read_tree(
     folder: Path, memory: Callable[[tuple[Any, ...], torch.Size, torch.dtype], torch.Tensor]
 ) -> dict[Any, Any]:
