@@ -171,14 +171,17 @@ class Layer(nn.Module):
         positions_PD: torch.Tensor,
         buckets_TT: torch.Tensor,
         may_see_BHTT: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Return the layer's output; what its branches gave is put behind ``outputs_BTD``."""
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the layer's output, and ``outputs_BTD`` with what its branches gave behind them.
+
+        The list that comes in stays as it is: a wrapper (FSDP) hands a layer a copy.
+        """
         hidden_BTD = hidden_BTD + self.attention(hidden_BTD, positions_PD, buckets_TT, may_see_BHTT)
         if self.attention_average is not None:
-            outputs_BTD.append(hidden_BTD)
+            outputs_BTD = [*outputs_BTD, hidden_BTD]
             hidden_BTD = self.attention_average(outputs_BTD)
         hidden_BTD = hidden_BTD + self.feed_forward(hidden_BTD)
         if self.feed_forward_average is not None:
-            outputs_BTD.append(hidden_BTD)
+            outputs_BTD = [*outputs_BTD, hidden_BTD]
             hidden_BTD = self.feed_forward_average(outputs_BTD)
-        return hidden_BTD
+        return hidden_BTD, outputs_BTD

@@ -54,7 +54,7 @@ class LTGBackbone(nn.Module):
         may_see_BHTT = self._may_see(length, attention_mask, position_ids, input_ids.device)
         outputs_BTD = [hidden_BTD]
         for layer in self.layers:
-            hidden_BTD = layer(hidden_BTD, outputs_BTD, positions_PD, buckets_TT, may_see_BHTT)
+            hidden_BTD, outputs_BTD = layer(hidden_BTD, outputs_BTD, positions_PD, buckets_TT, may_see_BHTT)
         return BaseModelOutput(last_hidden_state=hidden_BTD)
 
     def _may_see(

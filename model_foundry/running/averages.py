@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from model_foundry.errors import CheckpointError, RunDirectoryError
 from model_foundry.training.checkpoint_files import (
+    OPTIMIZER,
+    SHARDED_OPTIMIZER,
+    SHARDED_WEIGHTS,
     STATE_FOLDER,
     WEIGHTS,
     Checkpoint,
@@ -44,7 +47,6 @@ def average_checkpoints(checkpoints: list[Checkpoint], out: Path) -> None:
         CheckpointError: When they are not of one model.
     """
     import torch
-    from safetensors.torch import load_file
 
     model = _open(checkpoints[0], out)
     totals = {
@@ -52,7 +54,7 @@ def average_checkpoints(checkpoints: list[Checkpoint], out: Path) -> None:
         for name, parameter in model.named_parameters()
     }
     for one in checkpoints:
-        stored = load_file(one.path / WEIGHTS)
+        stored = _stored_weights(one.path)
         for name, total in totals.items():
             key = name if name in stored else _tied(model, name, set(stored))
             if key not in stored or stored[key].shape != total.shape:
@@ -62,6 +64,17 @@ def average_checkpoints(checkpoints: list[Checkpoint], out: Path) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(totals[name] / len(checkpoints))
     _write(model, checkpoints[0], out)
+
+
+def _stored_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    from model_foundry.model.loading.shards import read_whole
+
+    if (folder / WEIGHTS).is_file():
+        return load_file(folder / WEIGHTS)
+    whole = read_whole(folder / SHARDED_WEIGHTS)
+    return {name.removeprefix("model."): tensor for name, tensor in whole.items()}
 
 
 def export_kept_average(checkpoint: Checkpoint, out: Path) -> None:
@@ -89,15 +102,29 @@ def kept_average(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"{checkpoint.path}: it holds weights alone; the run's average lies in resumable checkpoints."
         )
-    content = torch.load(
-        checkpoint.path / STATE_FOLDER / "optimizer.bin", map_location="cpu", weights_only=True
-    )
+    state = checkpoint.path / STATE_FOLDER
+    if (state / SHARDED_OPTIMIZER).is_dir():
+        return _required(checkpoint, _average_in_parts(state / SHARDED_OPTIMIZER))
+    content = torch.load(state / OPTIMIZER, map_location="cpu", weights_only=True)
     averages: dict[str, torch.Tensor] = {
         name: content["state"][number]["average"]
         for group in content["param_groups"]
         for number, name in zip(group["params"], group.get("param_names", ()), strict=False)
         if "average" in content["state"].get(number, {})
     }
+    return _required(checkpoint, averages)
+
+
+def _average_in_parts(folder: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    from model_foundry.model.loading.shards import read_tree
+
+    tree = read_tree(folder, lambda place, shape, dtype: torch.empty(shape, dtype=dtype))["optimizer"]
+    return {name: state["average"] for name, state in tree.get("state", {}).items() if "average" in state}
+
+
+def _required(checkpoint: Checkpoint, averages: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if not averages:
         raise CheckpointError(
             f"{checkpoint.path}: the run kept no average. Give its recipe a section averaging, or average "

@@ -38,7 +38,7 @@ def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> Non
     plugin, problems = accelerator.state.fsdp_plugin, []
     if plugin.fsdp_version != 2:
         problems.append("fsdp_config.fsdp_version is 1, expected 2: the first version is not served")
-    if "SHARDED" not in str(plugin.state_dict_type):
+    if plugin.state_dict_type.name != "SHARDED_STATE_DICT":
         problems.append(
             f"fsdp_config.fsdp_state_dict_type is {plugin.state_dict_type.name}, expected SHARDED_STATE_DICT"
         )
@@ -68,9 +68,18 @@ class Measured:
 
 
 def measured_model(model: PreTrainedModel, accelerator: Accelerator) -> Measured:
-    """Return what is measured in place of a model that will lie in parts; it is not placed yet."""
+    """Return what is measured in place of a model that will lie in parts; it is not placed yet.
+
+    Raises:
+        RecipeError: When it cannot lie in parts.
+    """
     if not is_in_parts(accelerator):
         return Measured(model)
+    if any(isinstance(module, torch.nn.RNNBase) for module in model.modules()):
+        raise RecipeError(
+            f"model: torch's recurrent layers, which a {type(model).__name__} has, keep their weights whole, "
+            "and this placement keeps them in parts (FSDP). Take one with whole copies, such as ddp."
+        )
     output_layer(model)  # tries it out: afterwards all processes would have to, at the same time
     whole = WholeModel(model)
     return Measured(whole.model, lambda: whole.filled_from(model, torch.device(accelerator.device)))

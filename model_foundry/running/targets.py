@@ -38,8 +38,8 @@ class Target:
         """Identity of weights and config, from the manifest where there is one, else of the files."""
         try:
             files = read_checkpoint_manifest(self.path)["files"]
-            named = {**weights_in(files), _CONFIG: files[_CONFIG]}
-            return json_sha256({name: facts["sha256"] for name, facts in named.items()})
+            listed = {**weights_in(files), _CONFIG: files[_CONFIG]}
+            return json_sha256({name: facts["sha256"] for name, facts in listed.items()})
         except (ManifestError, KeyError, OSError):
             named = [self.path / name for name in (_CONFIG, DESCRIPTION)]
             found = [*sorted(self.path.glob("*.safetensors")), *(path for path in named if path.is_file())]

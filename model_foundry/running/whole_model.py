@@ -28,7 +28,7 @@ class WholeModel:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = without_contents(model)
-        self.model.eval()
+        self.model.train(False)
 
     @contextmanager
     def filled_from(self, sharded: torch.nn.Module, device: torch.device) -> Iterator[None]:
@@ -36,11 +36,16 @@ class WholeModel:
         empty, parts = dict(self.model.named_parameters()), dict(sharded.named_parameters())
         for name, mine in empty.items():
             whole = gathered(parts[name].detach()).to(device)
-            torch.utils.swap_tensors(mine, torch.nn.Parameter(whole, mine.requires_grad))
-        self.model.to(device)  # the buffers
+            _swap(mine, whole)
+        torch.nn.Module.to(self.model, device)  # the buffers
         try:
             yield
         finally:
             for mine in empty.values():
-                meta = torch.empty_like(mine, device="meta")
-                torch.utils.swap_tensors(mine, torch.nn.Parameter(meta, mine.requires_grad))
+                _swap(mine, torch.empty_like(mine, device="meta"))
+
+
+def _swap(parameter: torch.nn.Parameter, content: torch.Tensor) -> None:
+    """Give a parameter another content; it stays the same object in all modules that share it."""
+    other = torch.nn.Parameter(content, parameter.requires_grad)
+    torch.utils.swap_tensors(parameter, other)  # type: ignore[no-untyped-call]

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as distributed_checkpoint
 from accelerate import Accelerator
 from accelerate.utils import save, save_fsdp_model
 from safetensors import safe_open
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save as save_in_parts
 
 from model_foundry.errors import CheckpointError
 from model_foundry.manifest import ManifestError
@@ -61,8 +62,8 @@ def write_parts(
         without_optimizers.save_state(str(folder / STATE_FOLDER))
         [optimizer] = accelerator._optimizers
         tree = {"optimizer": by_name(optimizer, model)}
-        writer = distributed_checkpoint.FileSystemWriter(folder / STATE_FOLDER / SHARDED_OPTIMIZER)
-        distributed_checkpoint.save(tree, storage_writer=writer)
+        writer = FileSystemWriter(folder / STATE_FOLDER / SHARDED_OPTIMIZER)
+        save_in_parts(tree, storage_writer=writer)
     elif not whole:
         save_fsdp_model(accelerator.state.fsdp_plugin, accelerator, model, str(folder))
     if whole:

@@ -84,6 +84,11 @@ def verify_run(path: Path, say: Say, *, start: int | None = None, allow_custom_c
     with scratch_folder(path) as scratch:
         recorded = scratch / "recorded"
         first, last, *milestones = (_linked(checkpoint, recorded) for checkpoint in (begin, end, *between))
+        if last.record.get("sharded"):
+            raise CheckpointError(
+                f"{last.path}: its tensors lay in parts (FSDP), and a replay has whole ones, whose last bits "
+                "are others. Train the recipe twice on that placement, and compare the two runs."
+            )
         replay = RunDirectory(scratch / "replay")
         _linked(first.path, replay.checkpoints)
         replay.write_json("status.json", {"run_id": first.record.get("run_id")})

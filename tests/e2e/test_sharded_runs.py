@@ -20,9 +20,9 @@ FOLDERS = ("pytorch_model_fsdp_0", "optimizer_0")
 PARTS = {"processes": 2, "sharded": True}
 
 
-def close(one, two):
+def close(one, two, least=25):
     """Losses to 1e-6, all counts exactly; the norm of a gradient, a difference of large sums, to 1e-4."""
-    assert len(one) == len(two) > 24
+    assert len(one) == len(two) >= least
     for line, other in zip(one, two, strict=True):
         assert other.pop("grad_norm", 0.0) == pytest.approx(line.pop("grad_norm", 0.0), rel=1e-4)
         assert other == pytest.approx(line, rel=1e-6)
@@ -36,6 +36,8 @@ def files(lab, run, update):
     return {name for name in listed if "/" in name or name.startswith("model")}
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_with_parts_have_the_losses_of_one(lab):
     """Fifty updates in two micro-batches a process, clipped, measured; embeddings tied."""
     settings = ["training.duration=50 updates", NO_DROPOUT, "training.micro_batch_size=2"]
@@ -63,6 +65,8 @@ def test_two_processes_with_parts_have_the_losses_of_one(lab):
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_with_parts_resumes_as_if_never_stopped(lab):
     lab.run("--run-dir=straight", **PARTS)
     lab.kill_at(13, "killed", **PARTS)
@@ -90,6 +94,8 @@ def test_a_run_goes_from_parts_to_one_process_and_back(lab):
     close(lab.metrics("straight"), lab.metrics("moved"))
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_goes_from_one_process_to_copies_on_two_and_back(lab):
     lab.run("--run-dir=straight", NO_DROPOUT, "training.duration=30 updates")
     more = [NO_DROPOUT, "training.duration=30 updates", "--run-dir=moved"]
@@ -101,6 +107,8 @@ def test_a_run_goes_from_one_process_to_copies_on_two_and_back(lab):
     close(lab.metrics("straight"), lab.metrics("moved"))
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_checkpoints_in_parts_are_exported_by_one_process(lab, monkeypatch):
     """Weights alone and a resumable state; tied and untied embeddings."""
     monkeypatch.chdir(lab.folder)
@@ -123,3 +131,43 @@ def test_checkpoints_in_parts_are_exported_by_one_process(lab, monkeypatch):
             exported, ids = AutoModelForCausalLM.from_pretrained(f"{run}-{update}"), torch.arange(12)[None]
             whole = AutoModelForCausalLM.from_pretrained(f"{run}-whole/checkpoints/checkpoint-{update}")
             assert torch.equal(exported(ids).logits, whole(ids).logits)
+
+
+KINDS = {
+    "chunks": ["objective={type: causal_lm, chunk_tokens: 20}"],
+    "recomputed": ["training.gradient_checkpointing=true", "training.micro_batch_size=1"],
+    "untied": ["model={type: llama, layers: 2, width: 16, heads: 2, tie_embeddings: false}"],
+    "averaged": ["averaging={type: ema, decay: 0.5, use: true}",
+                 "optimizer={type: lion, learning_rate: 1e-3}"],
+    "own": ["model={type: gpt_bert, layers: 2, width: 16, heads: 2, feed_forward: 32, dropout: 0}",
+            "objective={type: hybrid, masked: 3/4}"],
+    "experts": ["model={type: olmoe, layers: 2, width: 16, heads: 2, feed_forward: 16, experts: 4, "
+                "experts_per_token: 2}"],
+    "isolated": ["data.documents=isolate", "samples={prompts: [The], every: 4 updates, tokens: 4}"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_recipe_may_ask_for_is_right_in_parts(lab, kind):
+    settings = [
+        *KINDS[kind],
+        "training.duration=10 updates",
+        "evaluation=[{type: perplexity, every: 5 updates}]",
+    ]
+    settings += ["schedule.warmup=0"] + ([NO_DROPOUT] if "model=" not in KINDS[kind][0] else [])
+    lab.run("--run-dir=one", *settings)
+    lab.run("--run-dir=two", *settings, **PARTS)
+
+    close(lab.metrics("one"), lab.metrics("two"), least=10)
+    for name in ("one", "two"):
+        weights = load_file(lab.folder / name / "checkpoints/checkpoint-10/model.safetensors")
+        assert (
+            weights.keys() == load_file(lab.folder / "one/checkpoints/checkpoint-10/model.safetensors").keys()
+        )
+    if kind == "isolated":
+        texts = [(lab.folder / name / "samples.jsonl").read_text() for name in ("one", "two")]
+        assert [json.loads(line)["text"] for line in texts[0].splitlines()] == [
+            json.loads(line)["text"] for line in texts[1].splitlines()
+        ]
