@@ -26,10 +26,10 @@ def open_weights(source: Path, found: Checkpoint | None, choices: Choices) -> Pr
     """
     import torch
 
-    from model_foundry.model.loading import load_model
     from model_foundry.running.averages import kept_average, put_average
+    from model_foundry.running.loading import load_saved
 
-    model = load_model(source)
+    model = load_saved(source)
     if choices.average is not None:
         if found is None:
             raise RecipeError(
@@ -78,9 +78,9 @@ def require_read_back(model: PreTrainedModel, folder: Path) -> None:
     """
     import torch
 
-    from model_foundry.model.loading import load_model
+    from model_foundry.running.loading import load_saved
 
-    read = load_model(folder).state_dict()
+    read = load_saved(folder).state_dict()
     for name, value in model.state_dict().items():
         if name not in read or not torch.equal(read[name].to(value.dtype), value):
             raise ResourceError(

@@ -10,7 +10,6 @@ from model_foundry.errors import CheckpointError, RunDirectoryError
 from model_foundry.training.checkpoint_files import (
     OPTIMIZER,
     SHARDED_OPTIMIZER,
-    SHARDED_WEIGHTS,
     STATE_FOLDER,
     WEIGHTS,
     Checkpoint,
@@ -69,12 +68,10 @@ def average_checkpoints(checkpoints: list[Checkpoint], out: Path) -> None:
 def _stored_weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    from model_foundry.model.loading.shards import read_whole
+    from model_foundry.running.loading import weights_in_parts
 
-    if (folder / WEIGHTS).is_file():
-        return load_file(folder / WEIGHTS)
-    whole = read_whole(folder / SHARDED_WEIGHTS)
-    return {name.removeprefix("model."): tensor for name, tensor in whole.items()}
+    in_parts = weights_in_parts(folder)
+    return load_file(folder / WEIGHTS) if in_parts is None else in_parts
 
 
 def export_kept_average(checkpoint: Checkpoint, out: Path) -> None:
@@ -118,7 +115,7 @@ def kept_average(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def _average_in_parts(folder: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    from model_foundry.model.loading.shards import read_tree
+    from model_foundry.training.shards import read_tree
 
     tree = read_tree(folder, lambda place, shape, dtype: torch.empty(shape, dtype=dtype))["optimizer"]
     return {name: state["average"] for name, state in tree.get("state", {}).items() if "average" in state}
@@ -146,11 +143,11 @@ def put_average(model: torch.nn.Module, averages: dict[str, torch.Tensor]) -> No
 def _open(checkpoint: Checkpoint, out: Path) -> torch.nn.Module:
     import torch
 
-    from model_foundry.model.loading import load_model
+    from model_foundry.running.loading import load_saved
 
     if out.exists():
         raise RunDirectoryError(f"{out} is there already. Name another folder with --out.")
-    return load_model(checkpoint.path, dtype=torch.float32)
+    return load_saved(checkpoint.path, dtype=torch.float32)
 
 
 def _tied(model: torch.nn.Module, name: str, stored: set[str]) -> str:

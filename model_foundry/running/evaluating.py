@@ -139,8 +139,9 @@ def _key(target: Target, evaluator: Evaluator, suite: Suite, subject: Subject) -
 
 def load_for_evaluation(device: torch.device) -> Load:
     """Return what loads a folder in float32 onto ``device``; n-gram models are scorers of their own."""
-    from model_foundry.model.loading import direction_of, load_model
+    from model_foundry.model.loading import direction_of
     from model_foundry.model.ngram.folder import DESCRIPTION, load_ngram
+    from model_foundry.running.loading import load_saved
     from model_foundry.training.accelerator import keep_large_blocks
 
     keep_large_blocks()
@@ -150,7 +151,7 @@ def load_for_evaluation(device: torch.device) -> Load:
             _require_whole(folder)
         if (folder / DESCRIPTION).is_file():
             return load_ngram(folder), "causal"
-        model = load_model(folder, dtype=torch.float32)
+        model = load_saved(folder, dtype=torch.float32)
         return model.to(device), direction_of(model)  # type: ignore[arg-type]
 
     return load

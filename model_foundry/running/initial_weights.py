@@ -12,8 +12,8 @@ import torch
 
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.errors import RecipeError
-from model_foundry.model.loading import load_model
 from model_foundry.running.choosing import choose_model, verified
+from model_foundry.running.loading import load_saved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ def take_weights(model: PreTrainedModel, path: Path, which: str, encoder: TextEn
     """
     source = choose_model(path, which)
     verified(source, "no run begins with it")
-    found = load_model(source, dtype=torch.float32, strict=True)
+    found = load_saved(source, dtype=torch.float32, strict=True)
     if type(found) is not type(model):
         raise RecipeError(
             f"init_from: {source} holds a {type(found).__name__}, and model makes a {type(model).__name__}. "

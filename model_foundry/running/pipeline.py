@@ -16,8 +16,7 @@ from model_foundry.planning.states import checkpoint_sizes, without_contents
 from model_foundry.running.announcing import in_words
 from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
-from model_foundry.running.evaluation_files import EvaluationFiles
-from model_foundry.running.measuring import Measuring, what_is_due
+from model_foundry.running.measuring import what_is_due
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
 from model_foundry.running.saving import (
@@ -33,7 +32,7 @@ from model_foundry.running.sharded_runs import (
     require_shardable,
     sizes_in_parts,
 )
-from model_foundry.running.subject import subject_of
+from model_foundry.running.subject import measuring_of, subject_of
 from model_foundry.running.watching import watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
@@ -151,12 +150,10 @@ def _place(
     progress = _progress(trainer, plan, state, is_main=is_main)
     watchdog = watch(trainer, accelerator, stop)
     interruption = Interruption(accelerator, measured.model, stop, watchdog)
-    subject = subject_of(config, data, measured, accelerator, interruption)
-    files = _evaluation_files(trainer, checkpoint, is_main=is_main)
     best = BestCheckpoint(config, trainer.run.checkpoints, checkpoint, is_main=is_main)
-    measuring = Measuring(
-        config, plan, subject, trainer.folders, *logs, progress, interruption, files, best, measured.filled
-    )
+    subject = subject_of(config, data, measured, accelerator, interruption)
+    beside = logs, progress, interruption, best, measured
+    measuring = measuring_of(trainer, checkpoint, plan, subject, *beside)
     batches = open_batches(config, built, accelerator)
     saver = Saver(trainer, built, curve, checkpoints, best)
     return TrainingLoop(
@@ -216,13 +213,6 @@ def _logs(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> 
     )
     samples = JsonLog(run.samples if is_main else None, keep_until=keep, measures_anew=anew)
     return metrics, samples
-
-
-def _evaluation_files(trainer: Trainer, checkpoint: Checkpoint | None, *, is_main: bool) -> EvaluationFiles:
-    files = EvaluationFiles(trainer.run / "evaluations")
-    if is_main:
-        files.cut(checkpoint.updates if checkpoint else -1)
-    return files
 
 
 def _followers(trainer: Trainer, checkpoint: Checkpoint | None) -> Followers | None:

@@ -1,4 +1,4 @@
-"""What a run's own evaluations measure."""
+"""What a run's own evaluations measure, and what measures it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from model_foundry.corpus.prepared import corpus_manifest
 from model_foundry.evaluation import Subject
 from model_foundry.running.building import Data
 from model_foundry.running.courses import count_tokens, open_held_out
+from model_foundry.running.evaluation_files import EvaluationFiles
+from model_foundry.running.measuring import Measuring
 from model_foundry.running.sharded_runs import Measured
 from model_foundry.training.interruption import Interruption
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from model_foundry.config.plan import RunPlan
     from model_foundry.config.schema import ExperimentConfig
+    from model_foundry.running.best import BestCheckpoint
+    from model_foundry.trainer import Trainer
+    from model_foundry.training.checkpoint_files import Checkpoint
+    from model_foundry.training.metrics import JsonLog
+    from model_foundry.training.progress import Progress
 
 
 def subject_of(
@@ -40,3 +48,22 @@ def subject_of(
         processes=accelerator.num_processes,
         gather=interruption.gather,
     )
+
+
+def measuring_of(
+    trainer: Trainer,
+    checkpoint: Checkpoint | None,
+    plan: RunPlan,
+    subject: Subject,
+    logs: tuple[JsonLog, JsonLog],
+    progress: Progress,
+    interruption: Interruption,
+    best: BestCheckpoint,
+    measured: Measured,
+) -> Measuring:
+    """Return what measures; the main process cuts earlier results back to the checkpoint."""
+    files = EvaluationFiles(trainer.run / "evaluations")
+    if subject.rank == 0:
+        files.cut(checkpoint.updates if checkpoint else -1)
+    beside = (progress, interruption, files, best, measured.filled)
+    return Measuring(trainer.config, plan, subject, trainer.folders, logs[0], logs[1], *beside)

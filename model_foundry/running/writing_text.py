@@ -10,8 +10,9 @@ import torch
 from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.errors import CheckpointError
 from model_foundry.evaluation._generation import continue_ids, write_ids
-from model_foundry.model.loading import direction_of, load_model
+from model_foundry.model.loading import direction_of
 from model_foundry.model.ngram.folder import DESCRIPTION, load_ngram
+from model_foundry.running.loading import load_saved
 
 
 def continue_text(
@@ -55,7 +56,7 @@ def continue_text(
             seed=seed,
             stop_id=encoder.eos_id,
         )
-    model = load_model(folder, dtype=torch.float32)
+    model = load_saved(folder, dtype=torch.float32)
     if direction_of(model) == "bidirectional":
         raise CheckpointError(
             f"{folder}: a {type(model).__name__} sees both sides of a token, and a text is continued "

@@ -20,7 +20,6 @@ from typing import Any
 
 from model_foundry.errors import CheckpointError
 from model_foundry.manifest import ManifestError, list_files, read_manifest, verify_manifest
-from model_foundry.model.loading import PARTS
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ STATE_FOLDER = "state"
 TRAINER_STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.bin"
-SHARDED_WEIGHTS = PARTS
+SHARDED_WEIGHTS = "sharded"
 SHARDED_STATE, SHARDED_OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
 """In the state's folder, where the tensors lie in parts: Accelerate's names."""
 

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_in_parts
 
 from model_foundry.errors import CheckpointError
 from model_foundry.manifest import ManifestError
-from model_foundry.model.loading import shards
+from model_foundry.training import shards
 from model_foundry.training.checkpoint_files import (
     OPTIMIZER,
     SHARDED_OPTIMIZER,

@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARTS = "sharded"
-"""Folder of weights that several processes wrote in parts, in a checkpoint without whole ones."""
 
-
-def load_model(folder: Path, *, dtype: torch.dtype | None = None, strict: bool = False) -> PreTrainedModel:
+def load_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
+    strict: bool = False,
+) -> PreTrainedModel:
     """Return the causal or masked language model that lies in ``folder``, in evaluation mode, on the CPU.
 
     The class is the one that ``architectures`` in ``config.json`` names. transformers would fill weights that
-    are missing with random numbers and go on; here that is an error. Weights in parts are read whole.
+    are missing with random numbers and go on; here that is an error.
 
     Args:
         folder: With ``config.json`` and the weights.
         dtype: Of the weights; the one that they were saved in where not given.
+        weights: By name, where they are not in a file of their own there.
         strict: Whether weights that have no place in the model are an error, too; else they are named in
             the log.
 
@@ -48,12 +52,11 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None, strict: bool =
     library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
     library_log.set_verbosity(logging.ERROR)  # what it would warn of is an error below
     try:
-        in_parts = _weights_in_parts(folder)
-        source = auto_class if in_parts is None else auto_class._model_mapping[type(config)]
+        source = auto_class if weights is None else auto_class._model_mapping[type(config)]
         model, report = source.from_pretrained(
-            folder if in_parts is None else None,
+            folder if weights is None else None,
             config=config,
-            state_dict=in_parts,
+            state_dict=weights,
             dtype="auto" if dtype is None else dtype,
             local_files_only=True,
             trust_remote_code=False,
@@ -140,17 +143,6 @@ def _auto_class(config: PreTrainedConfig, folder: Path) -> Any:
             f"{' or '.join(found) or 'no language model'}. Expected a causal or masked language model."
         )
     return found[named]
-
-
-def _weights_in_parts(folder: Path) -> dict[str, torch.Tensor] | None:
-    """Return the weights that several processes wrote in parts, whole, where there are no others."""
-    parts = folder / PARTS
-    if not parts.is_dir() or any(folder.glob("*.safetensors")):
-        return None
-    from model_foundry.model.loading.shards import read_whole
-
-    prefix = "model."
-    return {name.removeprefix(prefix): tensor for name, tensor in read_whole(parts).items()}
 
 
 def _require_all_weights(folder: Path, name: str, report: dict[str, Any], *, strict: bool) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed.checkpoint as distributed_checkpoint
 
 from model_foundry.errors import CheckpointError
-from model_foundry.model.loading.shards import read_into, read_tree, read_whole, require_plain_table
+from model_foundry.training.shards import read_into, read_tree, read_whole, require_plain_table
 
 
 @pytest.fixture
