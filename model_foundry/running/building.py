@@ -79,9 +79,18 @@ def prepare_data(
     return Data(corpus, encoder, windows, corpus_facts(config, windows, folders))
 
 
-def build_model_and_plan(config: ExperimentConfig, data: Data, processes: int, folders: list[Path]) -> Built:
-    """Return the initialised model, its optimizer, the run's numbers, and which window stands where."""
-    model, factors, taken = _build_model(config, data.encoder, folders)
+def build_model_and_plan(
+    config: ExperimentConfig,
+    data: Data,
+    processes: int,
+    folders: list[Path],
+    build: Callable[[Vocabulary], PreTrainedModel] | None = None,
+) -> Built:
+    """Return the initialised model, its optimizer, the run's numbers, and which window stands where.
+
+    ``build`` gives a model whose weights are drawn by whoever places it.
+    """
+    model, factors, taken = _build_model(config, data.encoder, folders, build)
     if config.data.documents == "isolate":
         direction = config.model.direction
         require_isolation(model, config.objective, direction, data.encoder.vocab_size, config.data.context)
@@ -125,11 +134,18 @@ def _prepare(
 
 
 def _build_model(
-    config: ExperimentConfig, encoder: TextEncoder, folders: list[Path]
+    config: ExperimentConfig,
+    encoder: TextEncoder,
+    folders: list[Path],
+    build: Callable[[Vocabulary], PreTrainedModel] | None,
 ) -> tuple[PreTrainedModel, Mapping[str, Factors], str | None]:
     vocabulary = Vocabulary(encoder.vocab_size, encoder.bos_id, encoder.eos_id, encoder.pad_id)
-    model = config.model.build(vocabulary, config.data.context)
-    generator = torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
+    model = build(vocabulary) if build else config.model.build(vocabulary, config.data.context)
+    if config.training.gradient_checkpointing:
+        enable_gradient_checkpointing(model)
+    if build:
+        return model, {}, None
+    generator = weights_generator(config)
     factors = config.scaling.factors(model) if config.scaling else {}
     initial = {name: factor.initial for name, factor in factors.items()}
     origin, taken = config.initialization.weights_from(folders), None
@@ -140,9 +156,12 @@ def _build_model(
         log.info("begins with the weights of %s; nothing is drawn, so there is nothing to verify", origin[0])
     if config.scaling:
         config.scaling.require_effect(model)
-    if config.training.gradient_checkpointing:
-        enable_gradient_checkpointing(model)
     return model, factors, taken
+
+
+def weights_generator(config: ExperimentConfig) -> torch.Generator:
+    """Return what a run's first weights are drawn from, on any placement."""
+    return torch.Generator().manual_seed(derive_seed(config.seed_of("weights"), "weights"))
 
 
 def enable_gradient_checkpointing(model: PreTrainedModel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.config.compare import leaves
@@ -17,6 +18,7 @@ from model_foundry.running.announcing import in_words
 from model_foundry.running.best import BestCheckpoint
 from model_foundry.running.building import Built, Data, build_model_and_plan, prepare_data
 from model_foundry.running.measuring import what_is_due
+from model_foundry.running.part_by_part import build_without_contents, can_be_drawn_in_parts, place
 from model_foundry.running.records import checkpoint_facts, goodbye, record_run, require_same_data, summary
 from model_foundry.running.recovery import build_recovery, open_batches
 from model_foundry.running.saving import (
@@ -110,8 +112,10 @@ def build_loop(
     seed_process(config.seed)
     if config.training.deterministic:
         make_deterministic()
-    built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders)
     training = config.training
+    waits = can_be_drawn_in_parts(config, trainer.folders, accelerator)
+    build = partial(build_without_contents, config) if waits else None
+    built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders, build)
     compiling = decide(training.compile, built.model, built.plan, training.precision, accelerator.device)
     built = replace(built, padded_sizes=compiling.sizes)
     if is_main:
@@ -139,7 +143,8 @@ def _place(
     config, plan, course = trainer.config, built.plan, built.course
     is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
     measured = measured_model(built.model, accelerator)
-    model, optimizer = accelerator.prepare(built.model, built.optimizer)
+    model, optimizer = place(config, built, accelerator)
+    measured.try_out()
     checkpoints = _checkpoints(trainer, data, built, sizes, accelerator, checkpoint)
     state = _restore(trainer, built, checkpoints, checkpoint, curve, say) if checkpoint else TrainState()
     checkpoints.require_space(planned_saves(config, plan, after=state.updates if checkpoint else -1))

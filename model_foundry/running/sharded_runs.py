@@ -65,6 +65,8 @@ class Measured:
 
     model: PreTrainedModel
     filled: Callable[[], AbstractContextManager[None]] = nullcontext
+    try_out: Callable[[], object] = lambda: None
+    """Finds out what an objective would by itself, in a forward pass that all processes make together."""
 
 
 def measured_model(model: PreTrainedModel, accelerator: Accelerator) -> Measured:
@@ -80,9 +82,8 @@ def measured_model(model: PreTrainedModel, accelerator: Accelerator) -> Measured
             f"model: torch's recurrent layers, which a {type(model).__name__} has, keep their weights whole, "
             "and this placement keeps them in parts (FSDP). Take one with whole copies, such as ddp."
         )
-    output_layer(model)  # tries it out: afterwards all processes would have to, at the same time
-    whole = WholeModel(model)
-    return Measured(whole.model, lambda: whole.filled_from(model, torch.device(accelerator.device)))
+    whole, device = WholeModel(model), torch.device(accelerator.device)
+    return Measured(whole.model, lambda: whole.filled_from(model, device), lambda: output_layer(model))
 
 
 def sizes_in_parts(sizes: CheckpointSizes, accelerator: Accelerator) -> CheckpointSizes:

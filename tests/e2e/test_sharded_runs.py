@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from model_foundry.cli import app
+from model_foundry.running.initial_weights import weights_sha256
+from model_foundry.running.loading import load_saved
 
 pytestmark = [pytest.mark.e2e]
 
@@ -92,6 +94,22 @@ def test_a_run_goes_from_parts_to_one_process_and_back(lab):
     lab.run(*more, "--resume-from=latest", **PARTS)
 
     close(lab.metrics("straight"), lab.metrics("moved"))
+    alone, shared = (
+        load_saved(lab.folder / run / "checkpoints/checkpoint-0") for run in ("straight", "moved")
+    )
+    assert weights_sha256(alone) == weights_sha256(shared)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_bert"])
+def test_the_first_weights_are_the_same_bytes_on_every_placement(lab, kind):
+    model = f"model={{type: {kind}, layers: 2, width: 16, heads: 2, feed_forward: 32}}"
+    settings = [model, "training.duration=1 updates", "evaluation=[]", "schedule.warmup=0"]
+    for run, options in {"one": {}, "copies": {"processes": 2}, "parts": PARTS}.items():
+        lab.run(f"--run-dir={run}", *settings, **options)
+
+    assert lab.weights("copies", 0) == lab.weights("parts", 0) == lab.weights("one", 0)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -112,25 +112,35 @@ class Initialization(Part):
         with torch.no_grad():
             for drawing in drawings:
                 drawing.draw(generator)
-        verify(drawings)
+        verify([drawing for drawing in drawings if drawing.parameter.device.type != "meta"])
 
 
-def verify(drawings: list[Drawing], standard_errors: float = STANDARD_ERRORS) -> None:
+def verify(
+    drawings: list[Drawing],
+    standard_errors: float = STANDARD_ERRORS,
+    *,
+    read: Callable[[Drawing], torch.Tensor] = lambda drawing: drawing.parameter,
+) -> None:
     """Measure each class of tensors: the deviation from the mean, against the formula's.
 
     A class is what is of one kind, distribution and scale. The standard error of a standard deviation s over
     n values is s sqrt((kurtosis - 1) / 4n). What is not drawn must be exact.
+
+    Args:
+        drawings: What was drawn, by whoever.
+        standard_errors: How many of them may lie between.
+        read: Gives the values that the model holds, one tensor at a time.
 
     Raises:
         RecipeError: Naming the class, what was found and what was expected. NaN is never within.
     """
     classes: dict[tuple[str, Distribution, float], list[Drawing]] = {}
     for drawing in drawings:
-        if drawing.parameter.device.type != "meta" and drawing.parameter.numel():
+        if drawing.parameter.numel():
             classes.setdefault((drawing.kind, drawing.distribution, drawing.scale), []).append(drawing)
     for (kind, distribution, scale), members in classes.items():
         mean, std, kurtosis = distribution.moments
-        found, count = _deviation(members, mean)
+        found, count = _deviation(members, mean, read)
         tolerance = standard_errors * std * math.sqrt((kurtosis - 1) / (4 * count))
         if not abs(found - std) <= tolerance:
             raise RecipeError(
@@ -141,13 +151,15 @@ def verify(drawings: list[Drawing], standard_errors: float = STANDARD_ERRORS) ->
             )
 
 
-def _deviation(members: list[Drawing], mean: float) -> tuple[float, int]:
+def _deviation(
+    members: list[Drawing], mean: float, read: Callable[[Drawing], torch.Tensor]
+) -> tuple[float, int]:
     import torch
 
     squares, count = 0.0, 0
     with torch.no_grad():
         for member in members:
-            values = member.measured()
+            values = replace(member, parameter=read(member)).measured()
             away = values - mean if mean else values
             squares += torch.linalg.vector_norm(away, dtype=torch.float64).item() ** 2
             count += values.numel()
