@@ -17,7 +17,7 @@ from accelerate.utils import fsdp2_prepare_model
 
 from model_foundry.model.initialization import verify
 from model_foundry.running.building import Built, build_optimizer, weights_generator
-from model_foundry.running.sharded_runs import is_in_parts
+from model_foundry.running.sharded_runs import Measured, is_in_parts, measured_model
 from model_foundry.training.sharding import as_part_of, gathered
 
 if TYPE_CHECKING:
@@ -51,15 +51,25 @@ def build_without_contents(config: ExperimentConfig, vocabulary: Vocabulary) -> 
     return model
 
 
-def place(config: ExperimentConfig, built: Built, accelerator: Accelerator) -> tuple[Any, Any]:
-    """Return model and optimizer, prepared; weights that were waited with are drawn now, part by part.
+def place(
+    config: ExperimentConfig, built: Built, accelerator: Accelerator
+) -> tuple[torch.nn.Module, Any, Measured]:
+    """Return model and optimizer, prepared, and what is measured; weights not drawn yet are drawn now.
 
     Raises:
-        RecipeError: When what is in the model afterwards is not what was drawn.
+        RecipeError: When what is in the model afterwards is not what was drawn, or it cannot lie in parts.
     """
+    measured = measured_model(built.model, accelerator)
     if all(parameter.device.type != "meta" for parameter in built.model.parameters()):
         model, optimizer = accelerator.prepare(built.model, built.optimizer)
-        return model, optimizer
+    else:
+        model, optimizer = _in_parts(config, built, accelerator)
+    measured.try_out()
+    return model, optimizer, measured
+
+
+def _in_parts(config: ExperimentConfig, built: Built, accelerator: Accelerator) -> tuple[Any, Any]:
+    """Cut the model, and draw its weights one tensor at a time."""
     drawings = config.initialization.drawings(built.model)
     buffers = {name: buffer.clone() for name, buffer in built.model.named_buffers()}
     model = fsdp2_prepare_model(accelerator, built.model)

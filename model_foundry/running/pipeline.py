@@ -30,7 +30,6 @@ from model_foundry.running.saving import (
     require_same_moment,
 )
 from model_foundry.running.sharded_runs import (
-    measured_model,
     require_shardable,
     sizes_in_parts,
 )
@@ -142,9 +141,7 @@ def _place(
 ) -> TrainingLoop:
     config, plan, course = trainer.config, built.plan, built.course
     is_main, curve = accelerator.is_main_process, learning_rate_curve(config, plan)
-    measured = measured_model(built.model, accelerator)
-    model, optimizer = place(config, built, accelerator)
-    measured.try_out()
+    model, optimizer, measured = place(config, built, accelerator)
     checkpoints = _checkpoints(trainer, data, built, sizes, accelerator, checkpoint)
     state = _restore(trainer, built, checkpoints, checkpoint, curve, say) if checkpoint else TrainState()
     checkpoints.require_space(planned_saves(config, plan, after=state.updates if checkpoint else -1))
