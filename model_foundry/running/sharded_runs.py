@@ -46,6 +46,8 @@ def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> Non
         problems.append("checkpoints.background copies whole tensors; set it to false")
     if config.training.replica_check is not None:
         problems.append("training.replica_check compares copies, and there is one of each part; leave it out")
+    if config.training.compile:
+        problems.append("training.compile was not tried on parts; set it to false")
     if not config.optimizer.shards:
         problems.append(
             f"optimizer {config.optimizer.part_name()} needs whole tensors, or was not tried with parts; "

@@ -32,6 +32,7 @@ def test_all_that_does_not_go_with_parts_is_said_at_once(recipe: Any) -> None:
     config = recipe(
         "checkpoints.background=true",
         "training.replica_check=5 updates",
+        "training.compile=auto",
         "optimizer={type: muon, learning_rate: 1e-2}",
     )
 
@@ -43,6 +44,7 @@ def test_all_that_does_not_go_with_parts_is_said_at_once(recipe: Any) -> None:
         "fsdp_config.fsdp_state_dict_type is FULL_STATE_DICT, expected SHARDED_STATE_DICT",
         "checkpoints.background copies whole tensors; set it to false",
         "training.replica_check compares copies, and there is one of each part; leave it out",
+        "training.compile was not tried on parts; set it to false",
         "optimizer muon needs whole tensors",
         "or take a placement with whole copies, such as ddp",
     ):
