@@ -23,7 +23,7 @@ WORKERS ?= auto
 
 CODE := model_foundry tests $(wildcard benchmarks)
 
-.PHONY: help demo test faults check format formatted lint types layers coverage
+.PHONY: help demo test faults benchmark check format formatted lint types layers coverage
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,20 @@ test: $(READY) ## Run all tests
 
 faults: $(READY) ## Run every fault and every resume, the long ones too: a thousand kills, two processes
 	@$(BIN)/python -m pytest tests/faults tests/e2e -m "nightly or not nightly" -rP
+
+# In an environment of its own: what it compares with is not needed by anything else. QUICK=1 takes some minutes;
+# ARGUMENTS are those of `python -m benchmarks`, such as ARGUMENTS="--nanogpt FOLDER --blimp FOLDER".
+benchmark: .venv-benchmark/.ready ## Measure speed and memory beside other systems, and write docs/benchmarks.md
+	@.venv-benchmark/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGUMENTS)
+
+.venv-benchmark/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
+	@if [ -z '$(PYTHON)' ]; then echo 'No Python of version 3.11 or newer was found; say where it is:' \
+	  'make PYTHON=/path/to/python benchmark' >&2; exit 1; fi
+	@echo 'Making the environment in .venv-benchmark; a few minutes.'
+	@$(PYTHON) -m venv --clear .venv-benchmark
+	@.venv-benchmark/bin/python -m pip install --disable-pip-version-check $$([ -t 1 ] || echo --quiet) \
+	  --editable '.[fast]' --requirement benchmarks/requirements.txt --constraint constraints.txt
+	@touch $@
 
 check: formatted lint types layers test ## Everything that must hold before a change lands
 

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import systems, training
 from benchmarks.records import read
+from benchmarks.sizes import SIZES
 from benchmarks.systems import Request
 
 
@@ -101,3 +102,44 @@ def test_ours_and_the_bare_loop_train_the_same_model_and_are_recorded(tmp_path: 
         assert turn["tokens_per_second"] == pytest.approx(64 / (ended - began))
         assert turn["peak_bytes"] > 100_000_000
         assert turn["first_update_seconds"] > 0
+
+
+SCRIPT = """\
+exec(open("configurator.py").read())
+from model import Model
+import math
+assert given["dataset"] == STREAM and given["block_size"] == "16" and given["compile"] == "False", given
+raw_model = Model()
+print(f"step 0: train loss {math.e:.4f}, val loss {math.e:.4f}")
+for number in range(int(given["max_iters"]) + 1):
+    print(f"iter {number}: loss {math.e:.4f}, time 1.00ms, mfu -100.00%")
+"""
+"""Written for this test: what a script like nanoGPT's is given and prints."""
+
+
+def test_a_script_like_nanogpts_is_run_in_its_folder_and_its_lines_are_the_clock(tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    stream = str(tmp_path / "stream")
+    (source / "train.py").write_text(SCRIPT.replace("STREAM", repr(stream)))
+    (source / "configurator.py").write_text(
+        "import sys\ngiven = dict(item[2:].split('=') for item in sys.argv[1:])\n"
+    )
+    (source / "model.py").write_text(
+        "class Weight:\n    numel = lambda self: 7\n"
+        "class Model:\n    parameters = lambda self: [Weight()] * 2\n"
+    )
+    request = Request(SIZES["tiny"], "fp32", 3, (), stream, str(tmp_path / "turn"), {"nanogpt": str(source)})
+
+    found = training.turn("nanogpt", request, tmp_path, 1, None)
+
+    assert [updates for updates, _ in found["stamps"]] == [1, 2, 3], found
+    assert found["parameters"] == 14
+
+
+def test_a_turn_that_fails_is_told_with_its_last_lines(tmp_path: Path):
+    for name in ("train.py", "model.py", "configurator.py"):
+        (tmp_path / name).write_text("raise RuntimeError('no such luck')\n")
+    request = Request(SIZES["tiny"], "fp32", 3, (), "", str(tmp_path / "turn"), {"nanogpt": str(tmp_path)})
+
+    assert "no such luck" in training.turn("nanogpt", request, tmp_path, 1, None)["failed"]
