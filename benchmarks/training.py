@@ -2,11 +2,12 @@
 
     python -m benchmarks.training [--sizes small medium] [--precision bf16] [--systems ARM ...] [--rounds 5]
 
-Every system trains the same model on the same tokens, each turn in a process of its own; systems take turns,
-in the opposite order every other round. An ARM is a system with flags, such as ``ours``, ``bare_loop``,
-``hf_trainer+compile+tcmalloc`` or ``ours+optimizer.weight_decay=0``; ``--list`` shows them all. The first
-updates are left out of the speed. Each turn adds a line to the file of results (``--into``), so that rounds
-can be spread over many short runs; ``python -m benchmarks.page`` makes the page from it.
+On a CPU, whatever else is there. Every system trains the same model on the same tokens, each turn in a
+process of its own; systems take turns, in the opposite order every other round. An ARM is a system with
+flags, such as ``ours``, ``bare_loop``, ``hf_trainer+compile+tcmalloc`` or ``ours+optimizer.weight_decay=0``;
+``--list`` shows them all. The first updates are left out of the speed. Each turn adds a line to the file of
+results (``--into``), so that rounds can be spread over many short runs; ``python -m benchmarks.page`` makes
+the page from it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def environment(work: Path, threads: int, request: Request | None = None, preloa
         "OMP_NUM_THREADS": str(max(1, threads // (request.processes if request else 1))),
         "MODEL_FOUNDRY_CACHE": str(work / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
+        "CUDA_VISIBLE_DEVICES": "",  # the clocks here do not wait for a device
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -36,16 +36,22 @@ def why_not(request: Request) -> str | None:
 
 
 class Told(io.TextIOBase):
-    """Standard output that stamps the clock at each line of an update."""
+    """Standard output that stamps the clock at each line of an update.
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    Args:
+        clock: Is stamped.
+        done: Finds the number of an update in a piece of a line.
+        first: The number of the first update.
+    """
+
+    def __init__(self, clock: Clock, done: re.Pattern[str], *, first: int) -> None:
+        self.clock, self.done, self.first = clock, done, first
 
     def write(self, text: str) -> int:
         """Take a piece of a line."""
-        found = _DONE.match(text)
+        found = self.done.match(text)
         if found:
-            self.clock.stamp(int(found[1]) + 1)
+            self.clock.stamp(int(found[1]) - self.first + 1)
         return len(text)
 
 
@@ -77,7 +83,7 @@ def run(request: Request, clock: Clock) -> int:
     os.chdir(source)
     sys.path.insert(0, source)
     sys.argv = ["train.py", *(f"--{name}={value}" for name, value in settings.items())]
-    screen, sys.stdout = sys.stdout, Told(clock)  # type: ignore[assignment]
+    screen, sys.stdout = sys.stdout, Told(clock, _DONE, first=0)  # type: ignore[assignment]
     try:
         made = runpy.run_path("train.py", run_name="__main__")
     finally:
