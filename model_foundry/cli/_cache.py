@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 def show_cache(made: PreparedCorpus | None, *, cleaning: bool, yes: bool, as_json: bool) -> None:
     """Show what is in the cache, or remove what neither the corpus nor anybody else uses."""
     from model_foundry.corpus.cache import default_cache_folder
-    from model_foundry.corpus.cache_listing import clean, list_cache, open_files
+    from model_foundry.corpus.cache_listing import clean, in_use, list_cache
 
     cache = default_cache_folder().resolve()
-    used = open_files()
+    ours = []
     if made is not None:
-        used |= {made.tokenizer_folder.parent.resolve()}
-        used |= {source.folder.resolve() for source in [*made.sources, *made.held_out]}
+        ours = [made.tokenizer_folder.parent, *(item.folder for item in [*made.sources, *made.held_out])]
     entries = list_cache(cache)
+    used = in_use(entries, ours)
     removed: list[Entry] = []
     if cleaning:
-        going = [entry for entry in entries if entry.path not in used]
+        going = [entry for entry in entries if entry.path.resolve() not in used]
         size = sum(entry.num_bytes for entry in going)
         if going and not yes and not _agreed(len(going), size, cache, as_json=as_json):
             raise typer.Abort
+        used = in_use(entries, ours)  # somebody may have begun to read while the question was open
         removed = [entry for entry in going if clean(entry, in_use=used)]
         entries = list_cache(cache)
     if as_json:
@@ -44,7 +45,9 @@ def show_cache(made: PreparedCorpus | None, *, cleaning: bool, yes: bool, as_jso
             f"{name} {value:,}" if isinstance(value, int) else str(value)
             for name, value in entry.about.items()
         )
-        state = " in use" if entry.path in used else "" if entry.state == "whole" else f" {entry.state}"
+        state = (
+            " in use" if entry.path.resolve() in used else "" if entry.state == "whole" else f" {entry.state}"
+        )
         typer.echo(f"  {entry.kind}/{entry.key[:12]}{state}  {_size(entry.num_bytes)}  {about}".rstrip())
     if cleaning:
         typer.echo(f"removed {len(removed)} entries, {_size(sum(entry.num_bytes for entry in removed))}")
@@ -61,7 +64,7 @@ def _entry(entry: Entry, used: set[Path]) -> dict[str, Any]:
         "kind": entry.kind,
         "key": entry.key,
         "state": entry.state,
-        "in_use": entry.path in used,
+        "in_use": entry.path.resolve() in used,
         "bytes": entry.num_bytes,
         "modified": entry.modified,
         "about": entry.about,

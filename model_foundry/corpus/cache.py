@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from model_foundry.corpus.holding import hold
 from model_foundry.errors import DataError, Preempted, ResourceError
 
 MANIFEST = "manifest.json"
@@ -129,12 +130,14 @@ def get_or_build(
     """
     entry = folder / key
     if entry.is_dir():
+        hold(entry)
         with contextlib.suppress(DataError):  # said below, by whoever holds the lock
             return open_entry(entry)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / f"{key}.lock"):
             if entry.is_dir():
+                hold(entry)
                 try:
                     return open_entry(entry)
                 except DataError as error:
@@ -143,6 +146,7 @@ def get_or_build(
             _sweep(folder, key)
             partial = folder / (f".{key}{UNFINISHED}" if goes_on else f".{key}.{os.getpid()}.partial")
             _build_aside(partial, entry, build, goes_on=goes_on)
+            hold(entry)
     except OSError as error:
         raise ResourceError(
             f"{folder}: the cache cannot be written: {error.strerror or error}. Make room or set the "

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model_foundry.corpus.cache import MANIFEST, UNFINISHED
+from model_foundry.corpus.holding import is_held, unused
+
+_NAME = re.compile(r"[0-9a-f]{64}(\.damaged-\d+)?|\.[0-9a-f]{64}\.(unfinished|\d+\.partial)")
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,15 @@ class Entry:
 
 
 def list_cache(cache: Path) -> list[Entry]:
-    """Return the entries of a cache, by kind and then by age, the oldest first."""
+    """Return the entries of a cache, by kind and then by age, the oldest first.
+
+    Only folders that are named as entries are: whatever else lies there is somebody else's, and a folder that
+    was given as the cache by mistake stays as it is. Links are followed for kinds and not for entries.
+    """
     entries = []
     for kind in sorted(folder for folder in cache.glob("*") if folder.is_dir()):
-        found = [_entry(path, kind.name) for path in kind.iterdir() if path.is_dir()]
+        paths = (path for path in kind.iterdir() if _NAME.fullmatch(path.name))
+        found = [_entry(path, kind.name) for path in paths if path.is_dir() and not path.is_symlink()]
         entries += sorted(found, key=lambda entry: (entry.modified, entry.key))
     return entries
 
@@ -86,21 +95,44 @@ def clean(entry: Entry, *, in_use: set[Path]) -> bool:
 
     Args:
         entry: What to remove.
-        in_use: Entries that must stay.
+        in_use: Entries that must stay, links followed.
     """
-    if entry.path in in_use:
+    if entry.path.resolve() in in_use:
         return False
     with contextlib.suppress(FileNotFoundError), entry.lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        aside = entry.path.with_name(f".{entry.key}.0.partial")  # never half an entry under its name
+        return _removed(entry)
+    return False
+
+
+def _removed(entry: Entry) -> bool:
+    aside = entry.path.with_name(f".{entry.key}.0.partial")  # never half an entry under its name
+    holders = unused(entry.path) if entry.state == "whole" else contextlib.nullcontext(True)
+    with holders as is_free:
+        if not is_free:
+            return False
         shutil.rmtree(aside, ignore_errors=True)
         entry.path.rename(aside)
-        shutil.rmtree(aside)
-        return True
-    return False
+    shutil.rmtree(aside)
+    return True
+
+
+def in_use(entries: Iterable[Entry], ours: Iterable[Path] = ()) -> set[Path]:
+    """Return which entries somebody uses now, links followed: who holds them, or has a file of theirs open.
+
+    Args:
+        entries: Of the cache.
+        ours: Folders that this process uses.
+    """
+    used = open_files() | {folder.resolve() for folder in ours}
+    return {
+        entry.path.resolve()
+        for entry in entries
+        if entry.path.resolve() in used or (entry.state == "whole" and is_held(entry.path))
+    }
 
 
 def open_files() -> set[Path]:
@@ -114,5 +146,6 @@ def open_files() -> set[Path]:
                     folders.update(Path(fields[5]).parents)
             for link in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    folders.update(link.readlink().parents)
+                    opened = link.readlink()
+                    folders.update([opened, *opened.parents])
     return folders

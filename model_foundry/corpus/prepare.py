@@ -24,6 +24,7 @@ from model_foundry.corpus.conditions import Condition
 from model_foundry.corpus.filter import Filter
 from model_foundry.corpus.filtering import filter_steps
 from model_foundry.corpus.fingerprint import fingerprint
+from model_foundry.corpus.holding import Holds, holding
 from model_foundry.corpus.prepared import FORMAT, PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.corpus.progress import Report
 from model_foundry.corpus.reading import Placement
@@ -163,8 +164,9 @@ def prepare_corpus(
     edits = bool(filters or steps or condition)
     _check_tokenized([*sources, *validation.sources], tokenizer, edits=edits)
     all_steps = [*filter_steps(filters, folders, cache), *steps]
-    training, held_out = read_sources(sources, validation, seed, folders, cache, all_steps, condition)
-    with Workers(workers or usable_cores()) as processes:
+    holds = Holds()
+    with holding(holds), Workers(workers or usable_cores()) as processes:
+        training, held_out = read_sources(sources, validation, seed, folders, cache, all_steps, condition)
         settings = (section_bytes, cache, processes, progress, fast)
         work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
         _begin(list(work.values()), cache, processes, progress)
@@ -181,7 +183,7 @@ def prepare_corpus(
             training = [condition.matched(source, held_out, made.folder, cache) for source in training]
             work |= {source.name: _Work(source, *settings) for source in training}
         written = ([work[source.name].write(made) for source in side] for side in (training, held_out))
-        return PreparedCorpus(made.folder, *written)
+        return PreparedCorpus(made.folder, *written, holds=holds)
 
 
 def _begin(work: list[_Work], cache: Path, processes: Workers, report: Report | None) -> None:

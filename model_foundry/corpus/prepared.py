@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model_foundry.corpus.cache import digest_of, read_manifest
+from model_foundry.corpus.holding import Holds
 from model_foundry.errors import DataError
 
 FORMAT = 1
@@ -43,6 +44,9 @@ class PreparedCorpus:
 
     held_out: list[PreparedSource]
     """The sources of ``validation.sources``, whose text is all on the validation side; else none."""
+
+    holds: Holds | None = field(default=None, repr=False, compare=False)
+    """Keeps its entries from being cleaned while it lives."""
 
 
 def open_prepared(folder: Path, *, name: str = "", verify: bool = False) -> PreparedSource:

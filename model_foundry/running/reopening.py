@@ -9,6 +9,7 @@ from typing import Any
 from model_foundry.config.load import load_recipe
 from model_foundry.config.schema import ExperimentConfig
 from model_foundry.corpus.cache import default_cache_folder
+from model_foundry.corpus.holding import Holds
 from model_foundry.corpus.prepared import PreparedCorpus, PreparedSource, open_prepared
 from model_foundry.errors import DataError, RunDirectoryError
 from model_foundry.run_directory import RunDirectory
@@ -30,11 +31,14 @@ def reopen_run(path: Path, *, allow_custom_code: bool = False) -> tuple[Experime
             )
     config = load_recipe(run / "recipe.resolved.yaml", allow_custom_code=allow_custom_code)
     manifest = json.loads((run / "corpus.manifest.json").read_text(encoding="utf-8"))
-    sources, held_out = ([_open(item, path) for item in manifest[side]] for side in ("sources", "held_out"))
-    return config, PreparedCorpus(run.tokenizer, sources, held_out)
+    holds = Holds()
+    sources, held_out = (
+        [_open(item, path, holds) for item in manifest[side]] for side in ("sources", "held_out")
+    )
+    return config, PreparedCorpus(run.tokenizer, sources, held_out, holds)
 
 
-def _open(item: dict[str, Any], run: Path) -> PreparedSource:
+def _open(item: dict[str, Any], run: Path, holds: Holds) -> PreparedSource:
     folder = default_cache_folder() / "corpora" / item["key"]
     if not folder.is_dir():
         raise DataError(
@@ -43,4 +47,5 @@ def _open(item: dict[str, Any], run: Path) -> PreparedSource:
             f"model-foundry train {run / 'recipe.resolved.yaml'} --resume-from {run}. Or name the cache that "
             "holds them in MODEL_FOUNDRY_CACHE."
         )
+    holds.add(folder)
     return open_prepared(folder, name=item["name"])

@@ -96,7 +96,7 @@ def test_overrides_and_workers_are_taken(folder: Path):
 
 def test_the_list_tells_kinds_sizes_and_what_is_unfinished(folder: Path):
     call("recipe.yaml")
-    left = folder / "cache" / "corpora" / ".abc.unfinished"
+    left = folder / "cache" / "corpora" / f".{'a' * 64}.unfinished"
     left.mkdir()
     (left / "part").write_bytes(b"12345")
 
