@@ -35,6 +35,13 @@ class JoinedTexts:
         """Where each text begins in ``data``."""
         return np.cumsum(self.sizes + 1) - self.sizes
 
+    def part(self, first: int, after: int) -> JoinedTexts:
+        """Return some of the texts, from one up to another one that is not among them."""
+        starts = self.starts
+        low, high = int(starts[first]) - 1, int(starts[after - 1] + self.sizes[after - 1])
+        wide = self.wide[(self.wide >= low) & (self.wide < high)] - low
+        return JoinedTexts(self.data[low:high], self.sizes[first:after], wide)
+
     @cached_property
     def _is_space(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.data.tobytes().translate(_IS_SPACE), dtype=np.uint8)

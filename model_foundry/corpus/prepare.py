@@ -161,8 +161,7 @@ def prepare_corpus(
         RecipeError: When the tokenizer's settings cannot be met.
         ResourceError: When the cache cannot be written, or a process ended for want of memory.
     """
-    edits = bool(filters or steps or condition)
-    _check_tokenized([*sources, *validation.sources], tokenizer, edits=edits)
+    _check_tokenized([*sources, *validation.sources], tokenizer, edits=bool(filters or steps or condition))
     all_steps = [*filter_steps(filters, folders, cache), *steps]
     holds = Holds()
     with holding(holds), Workers(workers or usable_cores()) as processes:

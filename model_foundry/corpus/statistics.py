@@ -7,6 +7,7 @@ of ``n * (n + 1) / 2`` words together.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from model_foundry.corpus._word_hashes import DocumentHashes, word_hashes
 from model_foundry.corpus._word_table import JoinedTexts
 from model_foundry.corpus.distinct import Distinct
+
+_BLOCK_BYTES = 2 << 20
+"""About so much text is looked at at once: a number of eight bytes for each word is many times its text."""
 
 STATISTICS = "statistics.npz"
 """Holds, beside the tokens of a source, what was counted of it."""
@@ -55,6 +59,12 @@ class TextStatistics:
             held_out: Whether each is on the validation side.
             ends: Whether the document, or its part on this side, ends with each.
         """
+        borders = np.flatnonzero(np.diff(texts.starts // _BLOCK_BYTES)) + 1
+        for first, after in itertools.pairwise([0, *borders.tolist(), len(ends)]):
+            if first < after:
+                self._add(texts.part(first, after), held_out[first:after], ends[first:after])
+
+    def _add(self, texts: JoinedTexts, held_out: NDArray[np.bool_], ends: NDArray[np.bool_]) -> None:
         hashes, words = word_hashes(texts)
         documents = self._hashes.add(hashes, words, ends)
         sizes = self._hashes.words
