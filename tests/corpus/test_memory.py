@@ -1,11 +1,11 @@
 """Memory does not follow the corpus: two gigabytes are prepared by processes that may not have one.
 
 Each of the three processes has a limit of writable memory (``RLIMIT_DATA``: heap, stacks, private maps,
-touched or not), and the limits are a gigabyte together, so that they could not have had more of it:
-beyond the limit an allocation fails, and so would the test. What the limit does not count are pages of files, libraries among
-them, which the system takes back when memory is short; they are in the PSS (what a process holds for itself,
-and its share of what it holds with others) that is watched beside it. A group of processes with a limit of
-its own (cgroup) would count both; it needs rights that a test does not have.
+touched or not), and the limits are a gigabyte together, so that they could not have had more of it: beyond
+the limit an allocation fails, and so would the test. What the limit does not count are pages of files,
+libraries among them, which the system takes back when memory is short; they are in the PSS (what a process
+holds for itself, and its share of what it holds with others) that is watched beside it. A group of processes
+with a limit of its own (cgroup) would count both; it needs rights that a test does not have.
 """
 
 from __future__ import annotations
