@@ -181,8 +181,8 @@ def prepare_corpus(
         if condition is not None:
             training = [condition.matched(source, held_out, made.folder, cache) for source in training]
             work |= {source.name: _Work(source, *settings) for source in training}
-        written = ([work[source.name].write(made) for source in side] for side in (training, held_out))
-        return PreparedCorpus(made.folder, *written, holds=holds)
+        shown, kept = ([work[source.name].write(made) for source in side] for side in (training, held_out))
+        return PreparedCorpus(made.folder, shown, kept, holds)
 
 
 def _begin(work: list[_Work], cache: Path, processes: Workers, report: Report | None) -> None:
