@@ -143,8 +143,9 @@ class Training(Settings):
     micro_batch_size: Literal["auto"] | PositiveCount = "auto"
     """Windows a forward pass, a process; auto: as many as hold 16,384 tokens, at most the process's share."""
 
-    precision: Literal["fp32", "bf16", "fp16", "fp8"] = "fp32"
-    """Precision of the forward and backward pass; weights and optimizer are always float32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "fp8"] = "fp32"
+    """Precision of the forward and backward pass; weights and optimizer are always float32. tf32 and fp16
+    (with a loss scale) need a GPU."""
 
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient; null for none."""

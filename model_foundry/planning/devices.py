@@ -33,7 +33,9 @@ class Device:
 
     def flops_per_second(self, precision: str) -> float:
         """Return its peak in the precision of a recipe."""
-        return self.single if precision == "fp32" else self.half
+        if precision == "tf32" and self.half > self.single:  # half of bf16, where there are tensor cores
+            return self.half / 2
+        return self.single if precision in ("fp32", "tf32") else self.half
 
 
 def _bf16(name: str) -> float:

@@ -76,7 +76,7 @@ def trace(config: ExperimentConfig, shape: Shape, *, updates: int = 2, evaluates
 
 def _mix(model: PreTrainedModel, precision: str) -> None:
     """Have the forward pass in mixed precision, as Accelerate has it."""
-    if precision != "fp32":
+    if precision not in ("fp32", "tf32"):
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
         mixed = torch.autocast("cpu", dtype)(model.forward)
         model.forward = convert_outputs_to_fp32(mixed)

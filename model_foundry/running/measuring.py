@@ -193,11 +193,13 @@ def _in_full_precision(model: Any) -> Iterator[None]:
 
     So a run's values are those that its checkpoints have, which are evaluated in float32.
     """
-    mixed = vars(model).pop("forward", None)
+    mixed, multiplied = vars(model).pop("forward", None), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     try:
         with torch.autocast(model.device.type, enabled=False):
             yield
     finally:
+        torch.set_float32_matmul_precision(multiplied)
         if mixed is not None:
             model.forward = mixed
 

@@ -28,11 +28,21 @@ def is_in_parts(accelerator: Accelerator) -> bool:
 
 
 def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> None:
-    """Refuse what is not right yet where tensors lie in parts.
+    """Refuse what is not right yet where tensors lie in parts, and DeepSpeed altogether.
+
+    Accelerate 1.15 hands DeepSpeed every backward pass as the last one of an update, and leaves step,
+    clipping and accumulation to it (``DeepSpeedEngineWrapper.backward``).
 
     Raises:
         RecipeError: Naming all of it.
     """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise RecipeError(
+            "this placement is DeepSpeed, which takes the optimizer's step inside each backward pass: every "
+            "micro-batch would be an update of its own, at the learning rate of the one before, clipped as "
+            "its own configuration says, and applied before anybody looks whether it is finite. Take fsdp2, "
+            "which makes the same cut as ZeRO 3, or ddp."
+        )
     if not is_in_parts(accelerator):
         return
     plugin, problems = accelerator.state.fsdp_plugin, []
@@ -46,6 +56,8 @@ def require_shardable(config: ExperimentConfig, accelerator: Accelerator) -> Non
         problems.append("checkpoints.background copies whole tensors; set it to false")
     if config.training.replica_check is not None:
         problems.append("training.replica_check compares copies, and there is one of each part; leave it out")
+    if config.training.precision == "fp16":
+        problems.append("training.precision fp16 was not tried on parts; use bf16")
     if config.training.compile:
         problems.append("training.compile was not tried on parts; set it to false")
     if not config.optimizer.shards:

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from model_foundry.errors import RecipeError
 from model_foundry.training.launched import meet_after_restart, require_as_launched
 
 _MARGIN_SECONDS = 30.0  # the watchdog's message is the better one, so it comes first
-_PRECISIONS: dict[str, Literal["no", "bf16"]] = {"fp32": "no", "bf16": "bf16"}
+_PRECISIONS: dict[str, Literal["no", "bf16", "fp16"]] = {
+    "fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16",
+}  # fmt: skip
 _MALLOC_TRIM_THRESHOLD, _MALLOC_TOP_PAD, _MALLOC_MMAP_MAX = -1, -2, -4
 
 
@@ -41,6 +44,8 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
             f"{launched}. Let the recipe decide: set mixed_precision to no in the configuration file."
         )
     _require_rendezvous()
+    is_told_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    require_device_for(precision, has_cuda=torch.cuda.is_available() and not is_told_cpu)
     on_cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
     if on_cpu:
         keep_large_blocks()
@@ -49,10 +54,13 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
     accelerator = Accelerator(
         mixed_precision=wanted,
         gradient_accumulation_steps=1,
-        cpu=on_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"),
+        cpu=on_cpu or is_told_cpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
     require_as_launched(accelerator)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if accelerator.is_fsdp2:
+        reduce_in_float32(accelerator)
     if accelerator.gradient_accumulation_steps != 1:
         raise RecipeError(
             f"the launcher sets gradient_accumulation_steps to {accelerator.gradient_accumulation_steps}, "
@@ -60,6 +68,30 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
             "the configuration."
         )
     return accelerator
+
+
+def require_device_for(precision: str, *, has_cuda: bool) -> None:
+    """Refuse a precision that only CUDA devices have: elsewhere it would be float32 without a word.
+
+    Raises:
+        RecipeError: Naming what to take instead.
+    """
+    if precision in ("tf32", "fp16") and not has_cuda:
+        what = {"tf32": "the tensor cores of NVIDIA GPUs", "fp16": "Accelerate on NVIDIA GPUs"}[precision]
+        raise RecipeError(
+            f"training.precision: {precision} is a way of {what}, and this run has none: it would compute in "
+            "float32 without a word. Use bf16 or fp32."
+        )
+
+
+def reduce_in_float32(accelerator: Accelerator) -> None:
+    """Let FSDP2 sum gradients, and give the loss, in float32, as DDP does; Accelerate has both in bf16."""
+    plugin = accelerator.state.fsdp_plugin
+    computing = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+    if computing is not None:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=computing, reduce_dtype=torch.float32, output_dtype=torch.float32
+        )
 
 
 def _require_rendezvous() -> None:

@@ -21,6 +21,7 @@ from model_foundry.training.carried import CarriedState
 from model_foundry.training.compiling import as_written
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.duties import Due, Measure, Save
+from model_foundry.training.loss_scale import LossScale
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
 from model_foundry.training.nonfinite import Attempt, Recovery, spoil_if_asked
 from model_foundry.training.progress import Progress
@@ -86,6 +87,12 @@ class TrainingLoop:
     """How long training stood still for checkpoints since the last logged update."""
 
     throughput: Throughput = field(default_factory=Throughput)
+    held: list[Batch] = field(default_factory=list)
+    """What the attempt that goes on has; the same again where only the loss scale was too high."""
+
+    def __post_init__(self) -> None:
+        """Begin without an overflow."""
+        self.loss_scale = LossScale(self.accelerator, self.optimizer)
 
     def run(self) -> TrainState:
         """Train to the end.
@@ -176,7 +183,8 @@ class TrainingLoop:
         self.throughput.begin()
         attempt, stop_reason = self.attempt()
         while not attempt.is_finite:
-            self.pass_over(attempt)
+            if not self.loss_scale.was_lowered(attempt):
+                self.pass_over(attempt)
             attempt, stop_reason = self.attempt()
         learning_rate = self.peak_learning_rate * self.curve(self.state.updates)
         self.throughput.phases.enter("optimizer")
@@ -184,6 +192,7 @@ class TrainingLoop:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
         self.optimizer.step()
         self.carried.commit()
+        self.held = []
         self.optimizer.zero_grad()
         self.throughput.phases.enter("other")
         before, self.state = self.state, self.state.after(attempt.exposure)
@@ -204,7 +213,9 @@ class TrainingLoop:
         self.watchdog.beat("update", update=self.state.updates)
         reach(f"update.{self.state.updates + 1}")
         enter("data")
-        micro_batches = [self.throughput.wait.next(self.batches) for _ in range(self.rounds(number))]
+        micro_batches = self.held = self.held or [
+            self.throughput.wait.next(self.batches) for _ in range(self.rounds(number))
+        ]
         enter("other")
         exposure, num_targets = self.consensus.on_exposure(micro_batches)
         # The update's loss is one mean over its targets; backward averages over processes, hence the factor.
@@ -244,6 +255,7 @@ class TrainingLoop:
             DivergedError: When the recipe says to stop; the state before it is saved.
         """
         self.optimizer.zero_grad()
+        self.held = []
         self.recovery.report(attempt, self.state)
         self.save.settle(must=False)  # what is published beside training is what a run may go back to
         if self.recovery.is_exhausted(self.state):
@@ -271,6 +283,7 @@ class TrainingLoop:
             "grad_norm": attempt.grad_norm,
             **self.throughput.read(self.state.updates),
             **self.throughput.phases.read(),
+            **self.loss_scale.read(),
             "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }

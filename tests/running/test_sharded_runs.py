@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from accelerate.utils.deepspeed import DeepSpeedEngineWrapper
 
 from model_foundry.config.load import load_recipe
 from model_foundry.errors import RecipeError
@@ -33,6 +34,7 @@ def test_all_that_does_not_go_with_parts_is_said_at_once(recipe: Any) -> None:
         "checkpoints.background=true",
         "training.replica_check=5 updates",
         "training.compile=auto",
+        "training.precision=fp16",
         "optimizer={type: muon, learning_rate: 1e-2}",
     )
 
@@ -44,6 +46,7 @@ def test_all_that_does_not_go_with_parts_is_said_at_once(recipe: Any) -> None:
         "fsdp_config.fsdp_state_dict_type is FULL_STATE_DICT, expected SHARDED_STATE_DICT",
         "checkpoints.background copies whole tensors; set it to false",
         "training.replica_check compares copies, and there is one of each part; leave it out",
+        "training.precision fp16 was not tried on parts; use bf16",
         "training.compile was not tried on parts; set it to false",
         "optimizer muon needs whole tensors",
         "or take a placement with whole copies, such as ddp",
@@ -55,6 +58,29 @@ def test_what_goes_with_parts_and_what_has_copies_is_not_refused(recipe: Any) ->
     require_shardable(recipe(), sharding())
     copies = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU)
     require_shardable(recipe("checkpoints.background=true"), copies)
+
+
+def test_deepspeed_is_refused_since_it_would_step_at_each_micro_batch(recipe: Any) -> None:
+    accelerator = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+
+    with pytest.raises(RecipeError, match=r"step inside each backward pass.*Take fsdp2.*or ddp\."):
+        require_shardable(recipe(), accelerator)
+
+
+def test_accelerate_still_has_deepspeed_step_in_its_backward_pass() -> None:
+    """What the refusal is for; where this fails, look whether it is needed any more."""
+    done: list[str] = []
+    engine = SimpleNamespace(
+        set_gradient_accumulation_boundary=lambda is_boundary: done.append(f"boundary {is_boundary}"),
+        backward=lambda loss: done.append("backward"),
+        step=lambda: done.append("step"),
+    )
+    wrapper = DeepSpeedEngineWrapper(engine)
+
+    for _ in range(2):  # as Accelerator.backward calls it, whose sync_gradients stays true in no_sync
+        wrapper.backward(torch.zeros(()), sync_gradients=True)
+
+    assert done == ["boundary True", "backward", "step"] * 2
 
 
 def test_recurrent_layers_are_refused() -> None:
