@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +20,7 @@ from model_foundry.training.carried import CarriedState
 from model_foundry.training.compiling import as_written
 from model_foundry.training.consensus import Consensus
 from model_foundry.training.duties import Due, Measure, Save
+from model_foundry.training.lines import update_line
 from model_foundry.training.loss_scale import LossScale
 from model_foundry.training.metrics import JsonLog, Throughput, peak_memory_bytes
 from model_foundry.training.nonfinite import Attempt, Recovery, spoil_if_asked
@@ -270,28 +270,14 @@ class TrainingLoop:
 
     def log(self, attempt: Attempt, learning_rate: float) -> None:
         """Write one line of ``metrics.jsonl``; the loss is that of this update alone."""
-        exposure, total, num_targets = attempt.exposure, attempt.nats, max(1, attempt.num_targets)
-        line: dict[str, Any] = {
-            "update": self.state.updates,
-            "tokens": self.state.tokens,
-            "words": self.state.words,
-            "bytes": self.state.bytes,
-            "documents": self.state.documents,
-            "epoch": float(self.epochs(attempt.number + 1)),
-            "loss": total / num_targets,
-            "learning_rate": learning_rate,
-            "grad_norm": attempt.grad_norm,
+        times = {
             **self.throughput.read(self.state.updates),
             **self.throughput.phases.read(),
             **self.loss_scale.read(),
             "checkpoint_stall_seconds": self.stall_seconds,
             "peak_memory_bytes": peak_memory_bytes(self.accelerator.device),
         }
-        if self.objective.needs_mask_token:  # what it hides costs nats that are not those of the text
-            line["targets"] = attempt.num_targets
-        elif exposure[2]:
-            line["bits_per_byte"] = total / math.log(2) / exposure[2]
-        line |= {name: value / num_targets for name, value in attempt.extras.items()}
-        self.stall_seconds = 0.0
+        epoch, self.stall_seconds = float(self.epochs(attempt.number + 1)), 0.0
+        line = update_line(self.state, attempt, self.objective, epoch, learning_rate, times)
         self.metrics.write(line)
         self.progress.update(line)
