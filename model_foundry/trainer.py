@@ -94,7 +94,7 @@ class Trainer:
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
         self.run = RunDirectory(self.resume.run if self.resume else default)
-        if was_restarted():
+        if was_restarted(self.run):
             require_restartable(self.run)
             self.resume = Resume(self.run.path)
         self.accepted: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ _Device = Annotated[
 ]
 _Devices = Annotated[int, typer.Option(min=1, max=2**20, help="How many devices train together.")]
 _Placement = Annotated[
-    str, typer.Option(help="How several devices share the state: ddp (each has all) or fsdp2.")
+    str, typer.Option(help="How devices share the state: ddp (each has all), fsdp2, or hsdp (8 a machine).")
 ]
 _Mfu = Annotated[
     float | None,
@@ -95,8 +95,10 @@ def add_to(app: typer.Typer) -> None:
 def _require_sense(asked: dict[str, Any]) -> None:
     """Refuse options that do not go together, before anything heavy is loaded."""
     is_probe, has_device = asked["probe_seconds"] is not None, asked["device"] is not None
-    if asked["placement"] not in ("ddp", "fsdp2"):
-        raise RecipeError(f"--placement {asked['placement']}: expected ddp or fsdp2.")
+    if asked["placement"] not in ("ddp", "fsdp2", "hsdp"):
+        raise RecipeError(f"--placement {asked['placement']}: expected ddp, fsdp2 or hsdp.")
+    if asked["placement"] == "hsdp" and asked["devices"] > 8 and asked["devices"] % 8:
+        raise RecipeError(f"--devices {asked['devices']}: expected a multiple of 8 for hsdp, 8 a machine.")
     if is_probe and not asked["with_corpus"]:
         raise RecipeError("--probe trains real updates, and --no-corpus plans without text. Leave one out.")
     if is_probe and asked["devices"] > 1:

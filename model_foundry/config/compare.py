@@ -13,7 +13,8 @@ Meaning = Literal["free", "trajectory", "identity"]
 _FREE = (
     "schema", "name", "logging", "evaluation", "samples", "tracking", "checkpoints",
     "training.max_time", "data.workers",
-    "training.on_nonfinite", "training.hang_timeout", "training.replica_check",
+    "training.on_nonfinite", "training.hang_timeout", "training.start_timeout",
+    "training.replica_check",
 )  # fmt: skip
 _IDENTITY = (
     "model",

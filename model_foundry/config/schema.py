@@ -38,13 +38,8 @@ from model_foundry.tracking import Tracker
 from model_foundry.units import Interval, Time
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._{}-]{0,99}")
-_RESERVED = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
-}
+_PORTS = (f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))
+_RESERVED = {"con", "prn", "aux", "nul", *_PORTS}
 
 
 def _check_name(name: str) -> str:
@@ -158,6 +153,9 @@ class Training(Settings):
 
     hang_timeout: Annotated[Time, Field(gt=0)] = 600.0
     """End the run when no update, batch of an evaluation or step of a save was finished for this long."""
+
+    start_timeout: Annotated[Time, Field(gt=0)] = 600.0
+    """End the run when its processes, their text prepared, have not all come together for this long."""
 
     compile: Literal[False, "auto", "model", "regions"] = False
     """torch.compile: each block (regions), all but the output layer (model); auto: blocks, in a long run."""

@@ -1,8 +1,10 @@
 """A launcher that starts the processes again after a failure (``--max-restarts``): what then goes on.
 
 torchrun's agent gives every process the same arguments as before and counts its attempts in
-``TORCHELASTIC_RESTART_COUNT``. A run goes on from its newest checkpoint; what failing again would only repeat
-(a wrong recipe, a diverged loss, a person's request to stop) ends with its own status.
+``TORCHELASTIC_RESTART_COUNT``. On several machines each agent counts the failures that it saw first, and one
+that joins later begins at 0 (torch 2.13), so there the run's own record says it, too. A run goes on from its
+newest checkpoint; what failing again would only repeat (a wrong recipe, a diverged loss, a person's request
+to stop) ends with its own status.
 """
 
 from __future__ import annotations
@@ -22,9 +24,16 @@ def attempt() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def was_restarted() -> bool:
-    """Whether a launcher started this process again after a failure."""
-    return attempt() > 0
+def was_restarted(run: RunDirectory) -> bool:
+    """Whether a launcher started this process again after a failure.
+
+    With a launch that has a name of its own (``MODEL_FOUNDRY_LAUNCH``) a checkpoint of the run by that launch
+    says so: none is saved before all processes of a first attempt have begun.
+    """
+    if attempt() > 0:
+        return True
+    status = run.status() if os.environ.get("MODEL_FOUNDRY_LAUNCH") else {}
+    return status.get("launch") == launch_identity() and "last_good_checkpoint" in status
 
 
 def require_restartable(run: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,10 +42,24 @@ def as_known(error: BaseException, config: ExperimentConfig, run: Path) -> Model
             "Lower data.workers, which changes no batch, then go on with --resume-from latest.",
             reason="internal",
         )
+    if _lost_a_peer(error):
+        return ResourceError(
+            f"another process of this run was lost before the first update: {text.strip().splitlines()[0]} "
+            f"See the logs of the other ranks in {run / 'logs'}, and what their launcher said; then use "
+            "--resume-from latest.",
+            reason="peer_lost",
+        )
     return ModelFoundryError(
         f"{type(error).__name__}: {text or 'no message'}. No mistake of the recipe is known to give this; "
         f"please report it with the traceback in {run / 'logs'}."
     )
+
+
+def _lost_a_peer(error: BaseException) -> bool:
+    """Whether a collective failed where no watchdog could name the other process."""
+    from model_foundry.training.peers import is_collective
+
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and is_collective(error)
 
 
 def _memory(text: str, config: ExperimentConfig) -> str:

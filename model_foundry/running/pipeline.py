@@ -104,7 +104,11 @@ def build_loop(
     require_packages(config.tracking)
     # Text and tokens come before the process group: no rank waits in a collective while another tokenises.
     data = prepare_data(config, trainer.folders, say, lambda: _obey_before_the_first_update(stop))
-    accelerator = build_accelerator(config.training.precision, timeout_seconds=config.training.hang_timeout)
+    accelerator = build_accelerator(
+        config.training.precision,
+        timeout_seconds=config.training.hang_timeout,
+        start_seconds=config.training.start_timeout,
+    )
     if not is_main:
         trainer.start_logging(accelerator.process_index)
     require_shardable(config, accelerator)
@@ -119,6 +123,7 @@ def build_loop(
     built = replace(built, padded_sizes=compiling.sizes)
     if is_main:
         record_run(trainer, data, built, compiling)
+    reach("built")
     sizes = checkpoint_sizes(config, without_contents(built.model), data.corpus.tokenizer_folder)
     sizes = sizes_in_parts(sizes, accelerator)
     disk = disk_use(planned_saves(config, built.plan), sizes, config.checkpoints.keep_resumable)

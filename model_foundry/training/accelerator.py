@@ -17,7 +17,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from model_foundry.errors import RecipeError
-from model_foundry.training.launched import meet_after_restart, require_as_launched
+from model_foundry.training.launched import require_as_launched
+from model_foundry.training.meeting import START_SECONDS, meet
 
 _MARGIN_SECONDS = 30.0  # the watchdog's message is the better one, so it comes first
 _PRECISIONS: dict[str, Literal["no", "bf16", "fp16"]] = {
@@ -26,14 +27,18 @@ _PRECISIONS: dict[str, Literal["no", "bf16", "fp16"]] = {
 _MALLOC_TRIM_THRESHOLD, _MALLOC_TOP_PAD, _MALLOC_MMAP_MAX = -1, -2, -4
 
 
-def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
+def build_accelerator(
+    precision: str, *, timeout_seconds: float, start_seconds: float = START_SECONDS
+) -> Accelerator:
     """Return the accelerator of this process.
 
     Args:
         precision: The recipe's ``training.precision``.
         timeout_seconds: How long a process may wait for the others: the recipe's ``training.hang_timeout``.
+        start_seconds: How long it waits for them at the start: ``training.start_timeout``.
 
     Raises:
+        ResourceError: When one does not come in that time.
         RecipeError: When the launcher's settings contradict the recipe, or other processes run than asked.
     """
     wanted = _PRECISIONS[precision]
@@ -50,7 +55,7 @@ def build_accelerator(precision: str, *, timeout_seconds: float) -> Accelerator:
     if on_cpu:
         keep_large_blocks()
     timeout = timedelta(seconds=timeout_seconds + _MARGIN_SECONDS)
-    meet_after_restart(timeout)
+    meet(timedelta(seconds=start_seconds), timeout)
     accelerator = Accelerator(
         mixed_precision=wanted,
         gradient_accumulation_steps=1,

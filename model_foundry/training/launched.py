@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psutil
@@ -44,34 +43,6 @@ def require_as_launched(accelerator: Accelerator) -> None:
             f"the launcher's configuration compiles the model (dynamo backend {backend}), and the recipe's "
             "training.compile decides that. Remove dynamo_config, or --dynamo_backend, from the launch."
         )
-
-
-def meet_after_restart(timeout: timedelta) -> None:
-    """Let the processes that a launcher started again meet under a name of this attempt.
-
-    Its agent keeps one store for all attempts, and torch 2.13 looks into it under the same names each time: a
-    process could find the address of one that is gone, and wait for it (seen in 2 of 4 restarts of torchrun,
-    gloo). A group that stands already is taken over by Accelerate as it is.
-    """
-    attempt, processes = (
-        int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "WORLD_SIZE")
-    )
-    if attempt == 0 or processes < 2:
-        return
-    import torch
-    import torch.distributed as dist
-    from torch._C._distributed_c10d import TCPStore
-    from torch.distributed.distributed_c10d import PrefixStore
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, processes, is_master=False, timeout=timeout)
-    dist.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
-        store=PrefixStore(f"attempt-{attempt}", store),
-        rank=int(os.environ["RANK"]),
-        world_size=processes,
-        timeout=timeout,
-    )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def as_told_by_peers(
         watchdog: Knows the other processes.
         last_good: Name of the newest checkpoint.
     """
-    failed = next((one for one in _causes(error) if _is_collective(one)), None)
+    failed = next((one for one in _causes(error) if is_collective(one)), None)
     if failed is None or isinstance(error, Preempted):
         return None
     suspects = watchdog.suspects()
@@ -40,7 +40,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _is_collective(error: BaseException) -> bool:
+def is_collective(error: BaseException) -> bool:
+    """Whether an error is one of those that a collective ends in when another process is gone."""
     if isinstance(error, torch.distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)

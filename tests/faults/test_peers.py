@@ -17,6 +17,7 @@ WAYS = {"kill": "as if killed", "errno:5": "Input/output error"}
 QUICK = [("update.7", 1, "kill"), ("evaluation.6", 0, "kill"), ("save.state", 1, "errno:5")]
 ALL = [(place, rank, way) for place in LOST for rank in (0, 1) for way in WAYS]
 TIMEOUT = "training.hang_timeout=4s"
+START = "training.start_timeout=3s"
 
 
 def last_checkpoint(lab: Lab) -> str | None:
@@ -132,3 +133,98 @@ def test_a_worker_of_the_loader_that_is_killed_is_told(lab):
     assert "It fetched batches (data.workers)" in output
     assert (lab.status("run")["state"], lab.status("run")["exit_code"]) == ("failed", 1)
     must_be_gone(workers)
+
+
+def test_a_process_that_never_comes_is_named_within_the_stated_time(lab):
+    status, output = lab.ends("--run-dir=run", START, processes=2, failpoint="meeting@1=kill")
+
+    assert status == 1, output
+    assert "1 of 2 processes did not come within 3 s (training.start_timeout): rank 1; rank 0 on " in output
+    found = lab.status("run")
+    assert (found["state"], found["exit_code"], found["reason"]) == ("failed", 1, "peer_lost")
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_where_the_first_process_never_comes_the_others_say_so(lab):
+    status, output = lab.ends("--run-dir=run", START, processes=2, failpoint="meeting@0=kill")
+
+    assert status == -signal.SIGKILL
+    assert "rank 1 on " in output
+    assert "lost, or never reached, the store of the run at 127.0.0.1:" in output
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_lost_before_the_first_update_is_told_as_lost(lab, rank):
+    _, output = lab.ends("--run-dir=run", processes=2, failpoint=f"built@{rank}=kill")
+
+    assert "another process of this run was lost before the first update: " in output
+    if rank == 1:
+        assert (lab.status("run")["state"], lab.status("run")["reason"]) == ("failed", "peer_lost")
+
+
+def end_of(child: int, seconds: float = 120) -> tuple[float, int]:
+    """Wait for a process; return when it ended, and with which status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return time.monotonic(), os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError(f"process {child} did not end")
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("place", LOST)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_other_process_ends_within_ten_seconds_and_the_last_checkpoint_holds(lab, place, rank):
+    from model_foundry.training.checkpoint_files import open_checkpoint
+
+    place = place.replace("save.state", "publish.manifest") if rank == 0 else place
+    children = lab.begin("--run-dir=run", processes=2, failpoint=f"{place}@{rank}=kill")
+    killed_at, status = end_of(children[rank])
+    ended_at, other = end_of(children[1 - rank])
+
+    assert (status, other) == (-signal.SIGKILL, 1)
+    assert ended_at - killed_at < 10
+    log = (lab.folder / "run" / "logs" / f"rank{1 - rank}.log").read_text()
+    assert f"another process of this run was lost: rank {rank} (process {children[rank]}" in log
+    newest = "checkpoint-5" if place.startswith(("update", "evaluation")) else None
+    found = lab.status("run")
+    if rank == 1:
+        assert (found["state"], found["exit_code"], found["reason"]) == ("failed", 1, "peer_lost")
+    else:  # it is the one that writes this, and is gone
+        assert (found["state"], found["pid"]) == ("running", children[0])
+    assert found.get("last_good_checkpoint") == newest
+    if newest:
+        assert open_checkpoint(lab.folder / "run" / "checkpoints" / newest).updates == 5
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize("rank", [0, 1])
+def test_where_a_process_is_stopped_the_other_ends_within_the_stated_time(lab, rank):
+    children = lab.begin("--run-dir=run", TIMEOUT, processes=2, failpoint=f"update.7@{rank}=signal:SIGSTOP")
+    stopped = psutil.Process(children[rank])
+    try:
+        deadline = time.monotonic() + 120
+        while stopped.status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        stopped_at = time.monotonic()
+        ended_at, status = end_of(children[1 - rank])
+    finally:
+        stopped.kill()
+        os.waitpid(children[rank], 0)
+
+    assert status == 1
+    assert 3 < ended_at - stopped_at < 14  # 4 s, a tick of the watchdog, and a look at the other one's files
+    told = (lab.folder / ".output-1").read_text() if rank == 0 else str(lab.status("run")["message"])
+    assert f"waiting for the other processes: rank {rank} (process {children[rank]}" in told
+    if rank == 1:
+        assert (lab.status("run")["state"], lab.status("run")["reason"]) == ("failed", "hang")

@@ -18,7 +18,8 @@ done
 trap 'kill -TERM "${tasks[@]}" 2>/dev/null' TERM
 tasks=()
 for ((node = 0; node < nodes; node++)); do
-  SLURM_NODEID=$node "$@" &
+  machine=STAND_IN_MACHINE_$node  # a program that stands for the machine
+  SLURM_NODEID=$node ${!machine:-} "$@" &
   tasks+=($!)
 done
 worst=0
@@ -33,7 +34,7 @@ exit "$worst"
 _SCONTROL = """\
 #!/usr/bin/env bash
 # scontrol: names of the nodes, or a note of what was asked.
-[[ $1 == show ]] && { printf '%s\\n' ${2:+127.0.0.1 node-2}; exit; }
+[[ $1 == show ]] && { printf '%s\\n' "${STAND_IN_HEAD:-127.0.0.1}" node-2; exit; }
 echo "scontrol $*" >>"$STAND_IN_LOG"
 """
 _SBATCH = """\

@@ -213,7 +213,13 @@ def test_a_text_that_is_not_there_is_said_with_the_way_round_it(here: Path):
 
 
 WRONG = {
-    ("--placement", "zero"): "--placement zero: expected ddp or fsdp2",
+    ("--placement", "zero"): "--placement zero: expected ddp, fsdp2 or hsdp",
+    (
+        "--placement",
+        "hsdp",
+        "--devices",
+        "12",
+    ): "--devices 12: expected a multiple of 8 for hsdp, 8 a machine",
     ("--probe", "--no-corpus"): "--no-corpus plans without text",
     ("--probe", "--devices", "2"): "--devices is 2",
     ("--corpus-size", "1M words"): "expected beside --no-corpus",
