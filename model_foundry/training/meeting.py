@@ -48,9 +48,12 @@ def meet(start: timedelta, timeout: timedelta) -> None:
     reach("meeting")
     import torch
     import torch.distributed as dist
+    from accelerate.state import is_initialized
     from torch._C._distributed_c10d import TCPStore
     from torch.distributed.distributed_c10d import PrefixStore
 
+    if is_initialized() or dist.is_initialized():  # they have met already, or never will
+        return
     rank, address, port = (os.environ[name] for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
     has_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     began = time.monotonic()
