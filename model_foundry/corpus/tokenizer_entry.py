@@ -71,7 +71,7 @@ def prepare_tokenizer(
         is_sampled = tokenizer.sample is not None or sum(one.num_bytes for one in training) > _UNSAMPLED_BYTES
         made_from = {
             "settings": settings,
-            "libraries": {"tokenizers": version("tokenizers")},
+            "libraries": {name: version(name) for name in tokenizer.libraries},
             "sources": [source.key() for source in training],
             **({"sample": [tokenizer.sample or SAMPLE_BYTES, seed]} if is_sampled else {}),
         }

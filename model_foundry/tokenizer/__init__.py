@@ -22,6 +22,9 @@ END_OF_DOCUMENT = "<|endoftext|>"
 SAMPLE_BYTES = 10**9
 """How much text a tokenizer is trained on unless its settings say otherwise."""
 
+UNKNOWN = "<unk>"
+"""Stands for what a tokenizer that is trained here has no token for."""
+
 MASK = "<mask>"
 """Hides a token; of every tokenizer that is made here for an objective that masks."""
 
@@ -31,6 +34,12 @@ class Tokenizer(Part):
 
     adds_tokens: ClassVar[bool] = True
     """Whether it makes its vocabulary, and so can have a mask token in it; false for one that exists."""
+
+    has_unknown: ClassVar[bool] = False
+    """Whether its vocabulary holds the token for what is unknown."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("tokenizers",)
+    """Packages whose versions decide what training gives."""
 
     mask_token: str | None = Field(default=None, min_length=1)
     """Token that hides another; <mask> where the objective masks, else none (pretrained: its own)."""
@@ -56,7 +65,9 @@ class Tokenizer(Part):
     def special_tokens(self) -> dict[str, str]:
         """The special tokens of a tokenizer that is made here, by role, in the order of their ids."""
         asked = {"mask_token": self.mask_token, "pad_token": self.pad_token}
-        return {"eos_token": END_OF_DOCUMENT} | {role: token for role, token in asked.items() if token}
+        unknown = {"unk_token": UNKNOWN} if self.has_unknown else {}
+        asked_for = {role: token for role, token in asked.items() if token}
+        return {"eos_token": END_OF_DOCUMENT} | unknown | asked_for
 
     @property
     def is_trained(self) -> bool:

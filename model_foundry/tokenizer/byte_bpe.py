@@ -12,9 +12,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from model_foundry.errors import DataError, RecipeError
+from model_foundry.errors import RecipeError
 from model_foundry.tokenizer import Tokenizer
 from model_foundry.tokenizer._files import write_folder
+from model_foundry.tokenizer._sizes import too_few_tokens
 from model_foundry.units import Count
 
 _BYTES = 256
@@ -54,8 +55,5 @@ class ByteBpe(Tokenizer):
                 f"{len(self.special_tokens)} special tokens. Raise it to {reached} or more."
             )
         if reached != self.vocab_size:
-            raise DataError(
-                f"tokenizer.vocab_size: the training text gives {reached} tokens, expected "
-                f"{self.vocab_size}. Lower vocab_size to {reached} or less, or add text."
-            )
+            raise too_few_tokens(reached, self.vocab_size)
         write_folder(folder, pipeline, self.special_tokens)

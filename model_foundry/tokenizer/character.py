@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from model_foundry.errors import DataError
-from model_foundry.tokenizer import END_OF_DOCUMENT, Tokenizer
+from model_foundry.tokenizer import UNKNOWN, Tokenizer
 from model_foundry.tokenizer._files import write_folder
-
-UNKNOWN = "<unk>"
 
 
 class Character(Tokenizer):
     """Id 0 ends a document, 1 is ``<unk>``, 2 masks where something does, then come the characters."""
+
+    has_unknown: ClassVar[bool] = True
 
     def write(self, folder: Path, texts: Iterator[str], folders: list[Path]) -> None:
         """Collect the characters and write the files.
@@ -31,7 +32,7 @@ class Character(Tokenizer):
             raise DataError(
                 "tokenizer: the training text is empty, expected at least one character. Add text."
             )
-        special = {"eos_token": END_OF_DOCUMENT, "unk_token": UNKNOWN, **self.special_tokens}
+        special = self.special_tokens
         vocabulary = {token: number for number, token in enumerate([*special.values(), *sorted(seen)])}
         # A whole text is one word of this model, and without merges its symbols are the characters.
         pipeline = Pipeline(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))
