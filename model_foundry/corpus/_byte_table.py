@@ -17,8 +17,8 @@ def spelled_tokens(description: dict[str, Any], vocabulary: dict[str, int]) -> d
     """Return the UTF-8 text of each id, none for special tokens; None where tokens do not add up to the text.
 
     Only pipelines are accepted that provably keep every byte: BPE without normaliser, over bytes or over
-    characters, and BPE or unigram over characters with bytes for those without a token. An unknown character is
-    empty in the second kind, since any character may stand behind it.
+    characters, and BPE or unigram over characters with bytes for those without a token. An unknown character
+    is empty in the second kind, since any character may stand behind it.
 
     Args:
         description: The content of tokenizer.json.
@@ -66,7 +66,10 @@ def _spelled_with_fallback(
         description["normalizer"] is None
         and model["type"] in ("BPE", "Unigram")
         and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-        and all(_keeps_all_text(step) for step in _flat(description["pre_tokenizer"]))
+        and all(
+            step["type"] == "Sequence" or _keeps_all_text(step)
+            for step in _flat(description["pre_tokenizer"])
+        )
         and [step["type"] for step in _flat(description["decoder"])] == ["Sequence", "ByteFallback", "Fuse"]
         and in_bytes.keys() <= vocabulary.keys()
         and all(token["special"] for token in description["added_tokens"])
@@ -92,8 +95,10 @@ def can_cut_between_words(description: dict[str, Any]) -> bool:
         return False
     if not all(token["special"] for token in description["added_tokens"]):
         return False
-    if pre_tokenizer == _BEFORE_EVERY_SPACE:
-        return True
+    if pre_tokenizer is not None:
+        first, *others = pre_tokenizer.get("pretokenizers") or [pre_tokenizer]
+        if first == _BEFORE_EVERY_SPACE and all(map(_keeps_all_text, others)):
+            return True
     if model["type"] != "BPE":
         return False
     if pre_tokenizer is None or not pre_tokenizer.get("use_regex", False):

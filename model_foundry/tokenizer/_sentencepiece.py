@@ -31,8 +31,6 @@ SentencePiece itself learns no tab and no NUL. What is longer, such as Chinese w
 _THREADS = 16
 """The sums of unigram training depend on how many parts there are, so their number is fixed."""
 
-_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-
 
 def train(
     kind: Kind,
@@ -80,7 +78,6 @@ def train(
             model_type=kind,
             vocab_size=vocab_size,
             character_coverage=character_coverage,
-            required_chars=_characters_of_names(special) if kind == "unigram" else "",
             byte_fallback=True,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
@@ -102,16 +99,6 @@ def train(
     return model.getvalue()
 
 
-def _characters_of_names(special: dict[str, str]) -> str:
-    """Return the characters of tokens that stand for no text, white space left out.
-
-    A unigram model of ``tokenizers`` finds those tokens in a text that spells them, too. It never chooses one
-    where its characters have tokens of their own, as it is made less likely than all of them together.
-    """
-    names = [*special.values(), *_BYTES]
-    return "".join(sorted({sign for name in names for sign in name if not sign.isspace()}))
-
-
 def _in_our_words(message: str, vocab_size: int) -> Exception:
     too_high = re.search(r"Vocabulary size too high .*<= (\d+)", message)
     if too_high:
@@ -128,6 +115,10 @@ def _in_our_words(message: str, vocab_size: int) -> Exception:
 def as_pipeline(kind: Kind, model: bytes, special: dict[str, str]) -> Tokenizer:
     """Return a pipeline that gives the ids that the SentencePiece model gives.
 
+    Of a unigram model, where two ways to cut a text are equally likely, so that rounding decides, it may be
+    the other one: SentencePiece sums over the whole text in single precision, ``tokenizers`` over a word in
+    double.
+
     Args:
         kind: Of the model.
         model: Made by ``train``.
@@ -141,25 +132,49 @@ def as_pipeline(kind: Kind, model: bytes, special: dict[str, str]) -> Tokenizer:
     names = [
         pieces.id_to_piece(at).replace(_SPACE, " ") if is_text[at] else pieces.id_to_piece(at) for at in ids
     ]
-    made: Any
+    # No token goes on beyond a space or a line break, so this changes nothing but the time it takes.
+    cuts = [pre_tokenizers.Split(Regex("[ \n]"), "merged_with_next")]
     if kind == "unigram":
-        lowest = min(pieces.get_score(at) for at in ids if is_text[at])
-        longest = max(len(name) for at, name in enumerate(names) if not is_text[at])
-        no_text = (longest + 1) * (lowest - 1)
-        scored = [(name, pieces.get_score(at) if is_text[at] else no_text) for at, name in enumerate(names)]
-        made = models.Unigram(scored, unk_id=names.index(special["unk_token"]), byte_fallback=True)
+        scores = [pieces.get_score(at) if is_text[at] else None for at in ids]
+        pipeline = Tokenizer(_unigram(names, scores, ids.index(pieces.unk_id())))
+        cuts += _cuts_within_names(names, is_text)
     else:
         vocabulary = {name: at for at, name in enumerate(names)}
         merges = _merges({name: at for name, at in vocabulary.items() if is_text[at]})
-        made = models.BPE(vocabulary, merges, unk_token=special["unk_token"], byte_fallback=True)
-    pipeline = Tokenizer(made)
-    # No token goes on beyond a space or a line break, so this changes nothing but the time it takes.
-    pipeline.pre_tokenizer = pre_tokenizers.Split(Regex("[ \n]"), "merged_with_next")
+        pipeline = Tokenizer(
+            models.BPE(vocabulary, merges, unk_token=special["unk_token"], byte_fallback=True)
+        )
+    pipeline.pre_tokenizer = cuts[0] if len(cuts) == 1 else pre_tokenizers.Sequence(cuts)
     pipeline.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     pipeline.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in special.values()]
     )
     return pipeline
+
+
+def _unigram(names: list[str], scores: list[float | None], unknown: int) -> Any:
+    """Return the model; a score of None is that of a token that stands for no text.
+
+    ``tokenizers`` finds such tokens, too, where a text spells their names (SentencePiece does not), so they
+    are made less likely than all their characters one by one.
+    """
+    lowest = min(score for score in scores if score is not None)
+    longest = max(len(name) for name, score in zip(names, scores, strict=True) if score is None)
+    never = (longest + 1) * (lowest - 1)
+    scored = [(name, never if score is None else score) for name, score in zip(names, scores, strict=True)]
+    return models.Unigram(scored, unk_id=unknown, byte_fallback=True)
+
+
+def _cuts_within_names(names: list[str], is_text: list[bool]) -> list[pre_tokenizers.Split]:
+    """Return the step that keeps names of tokens apart that hold a character without a token of its own.
+
+    No piece holds such a character, so to set it apart changes no token.
+    """
+    texts = {name for name, of_text in zip(names, is_text, strict=True) if of_text}
+    spelled = {sign for name, of_text in zip(names, is_text, strict=True) if not of_text for sign in name}
+    without = sorted(spelled - texts)
+    listed = "".join(f"\\x{{{ord(sign):X}}}" for sign in without)
+    return [pre_tokenizers.Split(Regex(f"[{listed}]"), "isolated")] if without else []
 
 
 def _merges(vocabulary: dict[str, int]) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Training of WordPiece that gives the same pieces every time.
 
-The trainer of ``tokenizers`` numbers the characters within words (``##a``) in an order that differs from process
-to process, and breaks ties between pairs by those numbers. Here the numbers are given to it.
+The trainer of ``tokenizers`` numbers the characters within words (``##a``) in an order that differs from
+process to process, and breaks ties between pairs by those numbers. Here the numbers are given to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""WordPiece: words and punctuation, as BERT cuts them, each from left to right into its longest pieces; lossy.
+"""WordPiece: words and punctuation, as BERT cuts them, each from its start into its longest pieces; lossy.
 
 Devlin et al. 2019 (arXiv:1810.04805) use it; the pieces are trained by merging the most frequent pairs, as
 the ``tokenizers`` library does, since the original training was not published. White space, control

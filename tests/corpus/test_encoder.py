@@ -18,10 +18,12 @@ from model_foundry.corpus.encoder import TextEncoder
 from model_foundry.errors import DataError
 from model_foundry.tokenizer import Tokenizer as TokenizerPart
 from model_foundry.tokenizer._files import write_folder
+from model_foundry.tokenizer.bpe import Bpe
 from model_foundry.tokenizer.byte import Byte
 from model_foundry.tokenizer.byte_bpe import ByteBpe
 from model_foundry.tokenizer.character import Character
 from model_foundry.tokenizer.pretrained import Pretrained
+from model_foundry.tokenizer.unigram import Unigram
 
 SAMPLE = (
     "The cat's hat, 3 times.\r\n  def f(x):\n\treturn x\n\n\n    \n  \t  a's b's c's!!! ??? \r\n\r\n"
@@ -45,7 +47,9 @@ def make(part: TokenizerPart, folder: Path) -> TextEncoder:
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextEncoder]:
     folder = tmp_path_factory.mktemp("tokenizers")
-    parts = {"byte_bpe": ByteBpe(vocab_size=300), "byte": Byte(), "character": Character()}
+    made: list[TokenizerPart] = [ByteBpe(vocab_size=300), Byte(), Character()]
+    made += [Unigram(vocab_size=320, character_coverage=0.99), Bpe(vocab_size=330, character_coverage=0.99)]
+    parts = {part.part_name(): part for part in made}
     return {name: make(part, folder / name) for name, part in parts.items()} | {
         "lowercase": lowercase(folder / "lowercase")
     }
@@ -73,8 +77,8 @@ def lowercase(folder: Path) -> TextEncoder:
     return TextEncoder(folder)
 
 
-each = pytest.mark.parametrize("name", ["byte_bpe", "byte", "character", "lowercase"])
-faithful = pytest.mark.parametrize("name", ["byte_bpe", "byte"])
+each = pytest.mark.parametrize("name", ["byte_bpe", "byte", "character", "unigram", "bpe", "lowercase"])
+faithful = pytest.mark.parametrize("name", ["byte_bpe", "byte", "unigram", "bpe"])
 
 
 def test_no_white_space_lies_beyond_the_table():
@@ -261,7 +265,7 @@ def test_a_tokenizer_without_a_token_for_between_documents_says_what_to_do(tmp_p
         TextEncoder(tmp_path / "byte")
 
 
-@pytest.mark.parametrize("name", ["byte_bpe", "byte", "character"])
+@pytest.mark.parametrize("name", ["byte_bpe", "byte", "character", "unigram", "bpe"])
 @settings(max_examples=300, deadline=None)
 @given(
     texts=st.lists(
