@@ -28,6 +28,9 @@ _UNIT = re.compile(r"[ \n]?[^ \n\t\0\u2581]{1,1000}|[ \n]")
 SentencePiece itself learns no tab and no NUL. What is longer, such as Chinese without spaces, is cut.
 """
 
+_OWN_ROLES = ("eos_token", "unk_token")
+"""Roles of special tokens that SentencePiece knows, of those that there are here."""
+
 _THREADS = 16
 """The sums of unigram training depend on how many parts there are, so their number is fixed."""
 
@@ -63,11 +66,7 @@ def train(
                 f"tokenizer.{role}: {token!r} is one character, which a text can hold, too. Write a longer "
                 "one."
             )
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(_UNIT.findall(text))
-    if not counts:
-        raise DataError("tokenizer: the training text is empty, expected at least one word. Add text.")
+    counts = _count(texts)
     model = io.BytesIO()
     roles = list(special)
     try:
@@ -88,15 +87,22 @@ def train(
             unk_piece=special["unk_token"],
             bos_id=-1,
             pad_id=-1,
-            control_symbols=[
-                token for role, token in special.items() if role not in ("eos_token", "unk_token")
-            ],
+            control_symbols=[special[role] for role in roles if role not in _OWN_ROLES],
             num_threads=_THREADS,
             minloglevel=3,
         )
     except RuntimeError as error:
         raise _in_our_words(str(error), vocab_size) from error
     return model.getvalue()
+
+
+def _count(texts: Iterator[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(_UNIT.findall(text))
+    if not counts:
+        raise DataError("tokenizer: the training text is empty, expected at least one word. Add text.")
+    return counts
 
 
 def _in_our_words(message: str, vocab_size: int) -> Exception:
