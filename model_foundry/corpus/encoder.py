@@ -195,6 +195,10 @@ class TextEncoder:
         """The UTF-8 text of each id, empty for special and unknown ones; None if they do not add up."""
         return spelled_tokens(self._description, self._vocabulary)
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token as the vocabulary writes it; None where there is none."""
+        return self._vocabulary.get(token)
+
     @property
     def description(self) -> dict[str, Any]:
         """The content of tokenizer.json."""

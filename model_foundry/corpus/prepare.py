@@ -138,6 +138,7 @@ def prepare_corpus(
     workers: int | None = None,
     section_bytes: int = SECTION_BYTES,
     fast: bool = True,
+    only_tokenizer: bool = False,
 ) -> PreparedCorpus:
     """Return tokenizer and shards of a corpus, from the cache or made now.
 
@@ -155,6 +156,7 @@ def prepare_corpus(
         workers: Processes that read and encode; as many as there are cores by default. Changes no byte.
         section_bytes: Text that one of them takes at a time. Changes no byte.
         fast: Encode with snaptokens where that is installed and equal. Changes no byte.
+        only_tokenizer: Stop where the tokenizer is there; the corpus then has no source.
 
     Raises:
         DataError: When text is missing, undecodable, too little, or cannot be divided as asked.
@@ -169,15 +171,10 @@ def prepare_corpus(
         settings = (section_bytes, cache, processes, progress, fast)
         work = {source.name: _Work(source, *settings) for source in [*training, *held_out]}
         _begin(list(work.values()), cache, processes, progress)
-        made = prepare_tokenizer(
-            tokenizer,
-            training,
-            lambda source: work[source.name].training_text(),
-            folders,
-            cache / "tokenizers",
-            seed,
-            progress,
-        )
+        texts = {source.name: work[source.name].training_text for source in training}
+        made = prepare_tokenizer(tokenizer, training, texts, folders, cache / "tokenizers", seed, progress)
+        if only_tokenizer:
+            return PreparedCorpus(made.folder, [], [])
         if condition is not None:
             training = [condition.matched(source, held_out, made.folder, cache) for source in training]
             work |= {source.name: _Work(source, *settings) for source in training}

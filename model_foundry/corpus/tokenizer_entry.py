@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +46,7 @@ class TrainingText:
 def prepare_tokenizer(
     tokenizer: Tokenizer,
     training: list[SplitSource],
-    text_of: Callable[[SplitSource], TrainingText],
+    texts: Mapping[str, Callable[[], TrainingText]],
     folders: list[Path],
     cache: Path,
     seed: int,
@@ -57,7 +57,7 @@ def prepare_tokenizer(
     Args:
         tokenizer: Its settings.
         training: The sources that are trained on.
-        text_of: Finds out the text of a source; asked only where the tokenizer is trained now.
+        texts: Find out the text of each source, by its name; asked only where the tokenizer is trained now.
         folders: Where a relative path is looked for.
         cache: Receives it.
         seed: Chooses the documents of a sample.
@@ -78,9 +78,9 @@ def prepare_tokenizer(
         key = digest_of({"format": FORMAT, "kind": "tokenizer", **made_from})
 
         def fill(folder: Path) -> None:
-            texts = [text_of(source) for source in training]
+            found = [texts[source.name]() for source in training]
             wanted = (tokenizer.sample or SAMPLE_BYTES) if is_sampled else None
-            tokenizer.write(folder, _training_texts(texts, wanted, seed, report), folders)
+            tokenizer.write(folder, _training_texts(found, wanted, seed, report), folders)
             for source in training:
                 for item in source.inputs:
                     item.check_unchanged()

@@ -37,7 +37,12 @@ def condition_of(config: ExperimentConfig) -> Condition | None:
 
 
 def prepare_text(
-    config: ExperimentConfig, folders: list[Path], progress: Report, *, workers: int | None = None
+    config: ExperimentConfig,
+    folders: list[Path],
+    progress: Report,
+    *,
+    workers: int | None = None,
+    only_tokenizer: bool = False,
 ) -> PreparedCorpus:
     """Return tokenizer and tokens of a recipe, from the cache or made now.
 
@@ -46,6 +51,7 @@ def prepare_text(
         folders: Where relative paths are looked for.
         progress: Is told how far it is.
         workers: Processes; all cores by default.
+        only_tokenizer: Stop where the tokenizer is there; the corpus then has no source.
     """
 
     def show(state: Progress) -> None:
@@ -63,6 +69,7 @@ def prepare_text(
         filters=config.corpus.filters,
         progress=show,
         workers=workers,
+        only_tokenizer=only_tokenizer,
     )
 
 

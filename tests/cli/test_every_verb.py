@@ -25,7 +25,7 @@ from tests.lab import FINISHED, RECIPE, Lab
 from tests.texts import write_texts
 
 WRITERS = {  # what they make is a file or a run; all other verbs read, and print JSON when asked to
-    "train", "average", "branch", "import", "report", "export", "prepare", "recipe copy", "recipe init",
+    "train", "average", "branch", "import", "report", "export", "prepare", "recipe copy", "recipe init", "tokenizer train",
     "launch slurm", "launch sky",
 }  # fmt: skip
 RUN = "runs/tiny"
@@ -49,6 +49,8 @@ CALLS = {  # one call of each verb that reads, beside a finished run
     "recipe show": "recipe.yaml",
     "runs list": "",
     "surprisal": f"{RUN} items.txt",
+    "tokenizer compare": f"{RUN} recipe.yaml --on items.txt",
+    "tokenizer report": f"{RUN} --on items.txt",
     "verify": RUN,
     "watch": RUN,
 }

@@ -48,7 +48,7 @@ def make(part: TokenizerPart, folder: Path) -> TextEncoder:
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextEncoder]:
     folder = tmp_path_factory.mktemp("tokenizers")
     made: list[TokenizerPart] = [ByteBpe(vocab_size=300), Byte(), Character()]
-    made += [Unigram(vocab_size=320, character_coverage=0.99), Bpe(vocab_size=330, character_coverage=0.99)]
+    made += [Unigram(vocab_size=300, character_coverage=0.99), Bpe(vocab_size=330, character_coverage=0.99)]
     parts = {part.part_name(): part for part in made}
     return {name: make(part, folder / name) for name, part in parts.items()} | {
         "lowercase": lowercase(folder / "lowercase")
