@@ -146,7 +146,8 @@ def _facts(
     from model_foundry.parts import find_part
 
     inputs = []
-    source = find_part(Source, "text_files")(path=on) if on else None
+    part = find_part(Source, "text_files")  # type: ignore[type-abstract]
+    source = part.model_validate({"path": on}) if on else None
     if source is not None:  # before anything is trained: a name may be wrong
         inputs = source.inputs([Path.cwd()])
     folder = _folder_of(place)

@@ -101,7 +101,9 @@ def measure(encoder: TextEncoder, texts: Iterator[str], where: str) -> TextUse:
         )
     tokens = int(counts.sum())
     ordinary = np.ones(encoder.vocab_size, dtype=np.bool_)
-    ordinary[sorted(encoder.special_ids | ({encoder.unk_id} - {None}))] = False
+    ordinary[sorted(encoder.special_ids)] = False
+    if encoder.unk_id is not None:
+        ordinary[encoder.unk_id] = False
     unused = int(np.count_nonzero(ordinary & (counts == 0)))
     in_bytes = _byte_ids(encoder)
     return TextUse(

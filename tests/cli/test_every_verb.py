@@ -25,8 +25,8 @@ from tests.lab import FINISHED, RECIPE, Lab
 from tests.texts import write_texts
 
 WRITERS = {  # what they make is a file or a run; all other verbs read, and print JSON when asked to
-    "train", "average", "branch", "import", "report", "export", "prepare", "recipe copy", "recipe init", "tokenizer train",
-    "launch slurm", "launch sky",
+    "train", "average", "branch", "import", "report", "export", "prepare", "recipe copy", "recipe init",
+    "launch slurm", "launch sky", "tokenizer train",
 }  # fmt: skip
 RUN = "runs/tiny"
 CALLS = {  # one call of each verb that reads, beside a finished run
