@@ -64,7 +64,7 @@ def _train(
 
     Example: model-foundry tokenizer train demo
 
-    Example: model-foundry tokenizer train recipe.yaml tokenizer.type=unigram tokenizer.vocab_size=16k --out my-tokenizer
+    Example: model-foundry tokenizer train recipe.yaml tokenizer.vocab_size=16k --out my-tokenizer
     """
     from model_foundry.corpus.encoder import TextEncoder
 
