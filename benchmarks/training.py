@@ -44,6 +44,7 @@ def environment(work: Path, threads: int, request: Request | None = None, preloa
         "CUDA_VISIBLE_DEVICES": "",  # the clocks here do not wait for a device
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
     }
     if preload:
         found["LD_PRELOAD"] = ":".join(filter(None, (preload, os.environ.get("LD_PRELOAD"))))
