@@ -75,6 +75,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         metavar="SHA256",
         help="resume only from the checkpoint whose manifest has this digest (events.jsonl has each one's)",
     )
+    _add_measuring(parser)
     parser.add_argument(
         "--allow-custom-code",
         action="store_true",
@@ -91,6 +92,20 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Add what changes how fast a run is, or shows it, and no number."""
+    parser.add_argument(
+        "--allocator",
+        metavar="tcmalloc|PATH",
+        help="begin anew under this memory allocator (LD_PRELOAD); refused where it cannot be loaded",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="FIRST..LAST",
+        help="trace these updates with torch.profiler into the run's folder profile/, to open in Perfetto",
+    )
+
+
 def main(arguments: Sequence[str] | None = None, program: str = "python -m model_foundry.train") -> None:
     """Check the recipe, train, and end the process with the status that tells how it went."""
     options = build_parser(program).parse_intermixed_args(arguments)
@@ -101,6 +116,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
                 "--processes and --max-restarts are for --placement NAME, which starts several processes. "
                 "Name a placement such as cpu_2_processes or ddp."
             )
+        if options.allocator is not None:
+            from model_foundry.launching.allocator import run_under
+
+            run_under(options.allocator, sys.argv[1:] if arguments is None else arguments)
         from model_foundry.config.load import load_recipe_with_sources
 
         recipe = load_recipe_with_sources(
@@ -122,6 +141,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m model
             expect_manifest=options.expect_manifest,
             look_in=options.look_in,
             stop_at=options.stop_at,
+            profile=options.profile,
         )
         if options.placement is not None:
             status = _launch(options, trainer.run, sys.argv[1:] if arguments is None else arguments)

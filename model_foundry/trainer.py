@@ -67,6 +67,7 @@ class Trainer:
         expect_manifest: Digest that the manifest of the checkpoint to resume from must have, if any.
         look_in: Folders in which relative paths of the recipe are looked for before all others.
         stop_at: Save and end after this update, on the curves of the whole run; for replays.
+        profile: Updates to trace into the folder's ``profile/``, such as ``10..12``.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Trainer:
         expect_manifest: str | None = None,
         look_in: Sequence[Path] = (),
         stop_at: int | None = None,
+        profile: str | None = None,
     ) -> None:
         if recipe is None:
             check_config(config)  # a recipe from a file was checked when it was loaded
@@ -88,9 +90,8 @@ class Trainer:
         self.base_dir = Path(base_dir) if base_dir is not None else Path.cwd()
         self.recipe = recipe
         self.accept_changes = accept_changes
-        self.stop_at = stop_at
-        self._expect_manifest = expect_manifest
-        self._look_in = look_in
+        self.stop_at, self.profile = stop_at, profile
+        self._expect_manifest, self._look_in = expect_manifest, look_in
         default = Path(run_dir) if run_dir is not None else self.base_dir / "runs" / config.run_name
         self.resume = None if resume_from is None else _resume(str(resume_from), default, run_dir is not None)
         self.run = RunDirectory(self.resume.run if self.resume else default)
@@ -120,9 +121,8 @@ class Trainer:
         rank = int(os.environ.get("RANK", "0"))
         is_main = rank == 0
         earlier = self.run.open(resume=self.resume is not None) if is_main else None
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        max_time = self.config.training.max_time
-        stop = StopRequest(self.run.control, max_time, rank=rank, processes=processes)
+        processes, limit = int(os.environ.get("WORLD_SIZE", "1")), self.config.training.max_time
+        stop = StopRequest(self.run.control, limit, rank=rank, processes=processes)
         try:
             with self._outcome(is_main):
                 stop.install()

@@ -136,7 +136,7 @@ class Training(Settings):
     """A smaller batch at first: {from: 25%, over: 10%} grows along a line, steps: 4 with it in four sizes."""
 
     micro_batch_size: Literal["auto"] | PositiveCount = "auto"
-    """Windows a forward pass, a process; auto: as many as hold 16,384 tokens, at most the process's share."""
+    """Windows a forward pass, a process; auto: as many as hold 16,384 tokens, fewer where memory is short."""
 
     precision: Literal["fp32", "tf32", "bf16", "fp16", "fp8"] = "fp32"
     """Precision of the forward and backward pass; weights and optimizer are always float32. tf32 and fp16

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Transformers(Architecture):
     """All keys but ``config`` and ``head`` are fields of that config class, with its defaults if not given.
 
-    The vocabulary's size and the special ids come from the tokenizer. Nothing is downloaded, and no code but
-    transformers' own is run.
+    The vocabulary's size and the special ids come from the tokenizer. Where the class would take
+    ``gelu_new``, it gets ``gelu_pytorch_tanh``, the same function in one kernel; an activation that is given
+    stays. Nothing is downloaded, and no code but transformers' own is run.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -16,7 +16,6 @@ import torch
 
 from model_foundry.config.load import load_recipe_with_sources
 from model_foundry.errors import ModelFoundryError
-from model_foundry.objective import Batch
 from model_foundry.planning.timing import Probe
 from model_foundry.running.pipeline import build_loop
 from model_foundry.running.watching import watched
@@ -41,7 +40,7 @@ class TimedLoop(TrainingLoop):
         self._seconds_left = seconds
         self._times: dict[str, list[float]] = defaultdict(list)
         self._evaluations: dict[str, list[float]] = defaultdict(list)
-        self.batches = self._fetching(self.batches)
+        self._phases: dict[str, float] = defaultdict(float)
         self._measure, self.evaluate = self.evaluate, self
 
     def __call__(self, state: TrainState, names: tuple[str, ...]) -> bool:
@@ -56,26 +55,27 @@ class TimedLoop(TrainingLoop):
         """Return nothing: nobody reads the measures of a probe."""
         return []
 
-    def _fetching(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while True:
-            with _timed(self._times["fetching"]):
-                batch = next(batches)
-            yield batch
-
-    def attempt(self) -> tuple[Attempt, str | None]:
-        """Compute a gradient."""
-        with _timed(self._times["attempt"]):
-            return super().attempt()
-
     def update(self) -> str | None:
         """Take an update, and decide whether it is the last one."""
         with _timed(self._times["update"]):
             reason = super().update()
             _wait_for_device()
+        self._read_phases()
         spent, taken = sum(self._times["update"]), len(self._times["update"])
+        if taken == 1:
+            self._phases.clear()  # it warmed up
         if taken >= _LEAST_UPDATES and spent >= self._seconds_left:
             self.stop_at = self.state.updates
         return reason
+
+    def log(self, attempt: Attempt, learning_rate: float) -> None:
+        """Keep what the phases took before the line reads them."""
+        self._read_phases()
+        super().log(attempt, learning_rate)
+
+    def _read_phases(self) -> None:
+        for key, seconds in self.throughput.phases.read().items():
+            self._phases[key.removesuffix("_seconds")] += seconds
 
     def save_if_due(self, must: bool) -> None:
         """Save, where that is due."""
@@ -89,21 +89,14 @@ class TimedLoop(TrainingLoop):
     def probe(self, began: float) -> Probe:
         """Return what was measured."""
         updates = self._times["update"]
-        taken = len(updates)
         counted = updates[1:] or updates
-        share = sum(counted) / sum(updates)
-        parts = {
-            "fetching": sum(self._times["fetching"]),
-            "gradient": sum(self._times["attempt"]) - sum(self._times["fetching"]),
-            "optimizer": sum(updates) - sum(self._times["attempt"]),
-        }
         evaluations = {name: sum(times) / len(times) for name, times in self._evaluations.items()}
         saves = self._times["save"]
         others = sum(map(sum, self._evaluations.values())) + sum(saves) + sum(updates)
         return Probe(
             start_up=max(0.0, time.time() - began - others),
             updates=counted,
-            phases={name: seconds * share / max(1, taken - 1) for name, seconds in parts.items()},
+            phases={name: seconds / len(counted) for name, seconds in self._phases.items()},
             evaluations=evaluations,
             save=sum(saves) / max(1, len(saves)),
             peak_bytes=peak_memory_bytes(self.accelerator.device),

@@ -74,7 +74,7 @@ class Probe:
     """Seconds of each update but the first, which warms up."""
 
     phases: dict[str, float]
-    """Seconds an update in the mean: fetching, gradient (forward and backward pass), optimizer."""
+    """Seconds an update in the mean, by the phases of ``metrics.jsonl``: data, forward, backward, ..."""
 
     evaluations: dict[str, float]
     """Seconds of one evaluation, by name, and of samples."""

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from model_foundry.launching.allocator import find_tcmalloc
 from model_foundry.training.environment import package_versions
 
 _GIGABYTE = 1e9
@@ -148,14 +149,9 @@ def _extras() -> Finding:
 def _allocator() -> Finding:
     if "tcmalloc" in os.environ.get("LD_PRELOAD", ""):
         return Finding("allocator", "good", "tcmalloc")
-    known = [
-        path for folder in ("/usr/lib", "/usr/local/lib") for path in Path(folder).rglob("libtcmalloc*.so*")
-    ]
-    if known:
-        repair = f"LD_PRELOAD={sorted(known)[0]} makes training on a CPU faster."
-        return Finding(
-            "allocator", "note", "the C library's, with large blocks kept; tcmalloc is installed", repair
-        )
+    if (library := find_tcmalloc()) is not None:
+        found = f"the C library's, with large blocks kept; tcmalloc is installed ({library})"
+        return Finding("allocator", "note", found, "Try train --allocator tcmalloc: often faster on a CPU.")
     return Finding("allocator", "good", "the C library's, with large blocks kept")
 
 

@@ -13,6 +13,7 @@ from model_foundry.config.plan import RunPlan, learning_rate_curve
 from model_foundry.data.loader import rounds
 from model_foundry.failpoints import reach
 from model_foundry.logs import tell
+from model_foundry.planning.fitting import fit
 from model_foundry.planning.states import checkpoint_sizes, without_contents
 from model_foundry.running.announcing import in_words
 from model_foundry.running.best import BestCheckpoint
@@ -34,7 +35,7 @@ from model_foundry.running.sharded_runs import (
     sizes_in_parts,
 )
 from model_foundry.running.subject import measuring_of, subject_of
-from model_foundry.running.watching import watch, watched
+from model_foundry.running.watching import traced, watch, watched
 from model_foundry.tracking import TrackedRun
 from model_foundry.training.accelerator import build_accelerator, make_deterministic, seed_process
 from model_foundry.training.carried import CarriedState
@@ -82,7 +83,8 @@ def run_pipeline(
     with watched(loop.watchdog, trainer):
         loop.progress.start()
         try:
-            final = loop.run()
+            with traced(trainer, loop, say):
+                final = loop.run()
         finally:
             loop.close()
     reach("goodbye")
@@ -119,18 +121,21 @@ def build_loop(
     waits = can_be_drawn_in_parts(config, trainer.folders, accelerator)
     build = partial(build_without_contents, config) if waits else None
     built = build_model_and_plan(config, data, accelerator.num_processes, trainer.folders, build)
+    fitted = fit(config, built.plan, built.model, data.encoder, accelerator, checkpoint)
+    planned, built = built.plan.micro_batch_size, replace(built, plan=fitted.plan(built.plan))
     compiling = decide(training.compile, built.model, built.plan, training.precision, accelerator.device)
     built = replace(built, padded_sizes=compiling.sizes)
+    chosen = {"compile": compiling.as_json(), "micro_batch_size_because": fitted.because}
     if is_main:
-        record_run(trainer, data, built, compiling)
+        record_run(trainer, data, built, chosen)
     reach("built")
     sizes = checkpoint_sizes(config, without_contents(built.model), data.corpus.tokenizer_folder)
     sizes = sizes_in_parts(sizes, accelerator)
     disk = disk_use(planned_saves(config, built.plan), sizes, config.checkpoints.keep_resumable)
     say(summary(config, built.plan, disk, accelerator))
-    if training.compile:
-        say(f"  compile {compiling.mode or 'nothing'} ({compiling.because})")
-        compiling.apply(built.model)
+    for line in [*fitted.lines(planned), *compiling.lines(training.compile)]:
+        say(line)
+    compiling.apply(built.model)
     return _place(trainer, data, built, sizes, accelerator, checkpoint, stop, say)
 
 

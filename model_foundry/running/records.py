@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     from model_foundry.running.building import Built, Data
     from model_foundry.trainer import Trainer
     from model_foundry.training.checkpoint_files import Checkpoint
-    from model_foundry.training.compiling import Compiling
 
 INITIAL_WEIGHTS = "initial_weights_sha256"
 
 
-def record_run(trainer: Trainer, data: Data, built: Built, compiling: Compiling | None = None) -> None:
+def record_run(trainer: Trainer, data: Data, built: Built, chosen: dict[str, Any] | None = None) -> None:
     """Write environment, command, corpus, its statistics, plan and tokenizer into the run's folder."""
     run, corpus, plan = trainer.run, data.corpus, built.plan
     environment = describe_environment(Path.cwd())
@@ -47,7 +46,7 @@ def record_run(trainer: Trainer, data: Data, built: Built, compiling: Compiling 
     run.write_json("corpus.statistics.json", describe_corpus(corpus, trainer.config.data.context))
     groups = {"optimizer_groups": describe_groups(built.optimizer)}
     taken = {INITIAL_WEIGHTS: built.initial_weights} if built.initial_weights else {}
-    more = {**groups, **taken, **({"compile": compiling.as_json()} if compiling else {})}
+    more = {**groups, **taken, **(chosen or {})}
     run.write_json("plan.json", {**plan.as_json(), **describe_course(built.course, plan), **more})
     store_order(built.course, run / ORDER_FILE)
     run.tokenizer.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
-"""A run under its watchdog: what ends it is told, by this process or of another one that was lost."""
+"""A run that is watched: what ends it is told, of this process or another; and some updates are traced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from model_foundry.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from model_foundry.trainer import Trainer
+    from model_foundry.training.loop import TrainingLoop
 
 
 def watch(trainer: Trainer, accelerator: Accelerator, stop: StopRequest) -> Watchdog:
@@ -29,6 +30,33 @@ def watch(trainer: Trainer, accelerator: Accelerator, stop: StopRequest) -> Watc
         tell=trainer.tell if accelerator.is_main_process else lambda error: None,
         stop=stop,
     )
+
+
+@contextmanager
+def traced(trainer: Trainer, loop: TrainingLoop, say: Callable[[str], None]) -> Iterator[None]:
+    """Trace the updates that ``--profile`` names, of those that are taken in this context.
+
+    Raises:
+        RecipeError: When they are not still to come.
+    """
+    if trainer.profile is None:
+        yield
+        return
+    from model_foundry.training.profiling import FOLDER, Profiling  # of torch.profiler a run has no need
+
+    profiling = Profiling(
+        trainer.run / FOLDER,
+        trainer.profile,
+        left=range(loop.state.updates + 1, loop.updates + 1),
+        rank=loop.accelerator.process_index,
+        now=lambda: loop.state.updates + 1,
+        tell=say,
+    )
+    loop.throughput.phases.follow(profiling)
+    try:
+        yield
+    finally:
+        profiling.close()
 
 
 @contextmanager

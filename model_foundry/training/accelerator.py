@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from model_foundry.errors import RecipeError
@@ -60,6 +60,7 @@ def build_accelerator(
         mixed_precision=wanted,
         gradient_accumulation_steps=1,
         cpu=on_cpu or is_told_cpu,
+        dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
     require_as_launched(accelerator)

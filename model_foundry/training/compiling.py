@@ -59,6 +59,10 @@ class Compiling:
         """Return it as plain values."""
         return asdict(self)
 
+    def lines(self, setting: Setting) -> list[str]:
+        """For people: what was decided, where the recipe asks for any."""
+        return [f"  compile {self.mode or 'nothing'} ({self.because})"] if setting else []
+
     def apply(self, model: PreTrainedModel) -> None:
         """Compile in place; the work is done when a shape is first met."""
         if not self.mode:

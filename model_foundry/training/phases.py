@@ -27,12 +27,19 @@ class Phases:
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._phase: Phase | None = None
         self._since = 0.0
+        self._follower: Callable[[Phase | None], None] | None = None
+
+    def follow(self, follower: Callable[[Phase | None], None] | None) -> None:
+        """Tell ``follower`` of each phase that begins, until told otherwise."""
+        self._follower = follower
 
     def enter(self, phase: Phase | None) -> None:
         """End the phase that goes on and begin another one; None stops the clock."""
         now = self._clock()
         if self._phase is not None:
             self._seconds[self._phase] += now - self._since
+        if self._follower is not None and phase != self._phase:
+            self._follower(phase)
         self._phase, self._since = phase, now
 
     def read(self) -> dict[str, float]:

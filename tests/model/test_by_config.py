@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import TypeAdapter
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.activations import ACT2FN
 
 from model_foundry.errors import RecipeError
 from model_foundry.model import Architecture, Vocabulary
+from model_foundry.model._by_config import ONE_KERNEL_GELU, SLOW_GELU
 from model_foundry.model.transformers import Transformers
 from model_foundry.parts import PartOf
 
@@ -55,6 +59,38 @@ def test_a_recipe_reads_back_what_it_wrote() -> None:
 
 def test_other_names_that_the_class_has_for_a_field_are_fields_too() -> None:
     assert build("GPT2Config", n_layer=1, n_embd=16, num_attention_heads=2).config.n_head == 2
+
+
+def test_an_activation_nobody_chose_is_the_same_function_in_one_kernel(tmp_path: Path) -> None:
+    sizes = {"n_layer": 2, "n_embd": 16, "n_head": 2}
+    torch.manual_seed(1)
+    ours = build("GPT2Config", **sizes).eval()
+    ours.save_pretrained(tmp_path)
+    read = GPT2LMHeadModel.from_pretrained(tmp_path).eval()
+    formula = GPT2LMHeadModel(GPT2Config.from_pretrained(tmp_path, activation_function="gelu_new")).eval()
+    formula.load_state_dict(ours.state_dict())
+    ids_BT = torch.arange(8)[None]
+
+    logits_BTV = ours(input_ids=ids_BT).logits
+
+    assert GPT2Config().activation_function == "gelu_new"
+    assert read.config.activation_function == "gelu_pytorch_tanh"
+    assert torch.equal(read(input_ids=ids_BT).logits, logits_BTV)
+    torch.testing.assert_close(formula(input_ids=ids_BT).logits, logits_BTV, rtol=0, atol=1e-6)
+
+
+def test_both_ways_to_write_gelu_agree_everywhere_and_a_chosen_one_stays() -> None:
+    x = torch.linspace(-20, 20, 100_001)
+    by_hand = (
+        0.5
+        * x.double()
+        * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x.double() + 0.044715 * x.double() ** 3)))
+    )
+
+    for name in (SLOW_GELU, ONE_KERNEL_GELU):
+        torch.testing.assert_close(ACT2FN[name](x).double(), by_hand, rtol=1e-6, atol=1e-6)
+    chosen = build("GPT2Config", n_layer=1, n_embd=16, n_head=2, activation_function="gelu_new")
+    assert chosen.config.activation_function == "gelu_new"
 
 
 def test_more_entries_than_the_tokenizer_has_are_allowed() -> None:
