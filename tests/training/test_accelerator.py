@@ -18,7 +18,7 @@ def test_batches_are_copied_without_blocking_where_there_is_a_gpu(
 
     def construct(**named: Any) -> SimpleNamespace:
         asked.update(named)
-        return SimpleNamespace(gradient_accumulation_steps=1)
+        return SimpleNamespace(gradient_accumulation_steps=1, is_fsdp2=False)
 
     monkeypatch.setattr(accelerator, "Accelerator", construct)
     monkeypatch.setattr(accelerator, "require_as_launched", lambda made: None)
