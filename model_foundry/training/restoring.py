@@ -103,6 +103,11 @@ def inexact_because(record: Mapping[str, Any], facts: Mapping[str, Any]) -> list
     placed = ["in parts" if side.get("sharded", False) else "whole" for side in (record, facts)]
     if placed[0] != placed[1]:
         found.append(f"tensors: {placed[0]} then, {placed[1]} now")
+    if facts["world_size"] > 2:  # DDP sorts its buckets after the first backward pass (torch 2.13)
+        found.append(
+            f"processes: {facts['world_size']} of them add gradients in another order in the first update "
+            "after a resume"
+        )
     then, now = record["versions"], facts["versions"]
     found += [
         f"{package}: {then.get(package, 'unknown')} then, {now.get(package, 'not installed')} now"
