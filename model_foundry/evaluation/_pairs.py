@@ -95,6 +95,8 @@ class PairSuite(Suite):
                 "where": item.where,
                 "paradigm": item.paradigm,
                 "unknown_tokens": 0 if unknown_id is None else _count(unknown_id, item, encoded),
+                # Characters are spelled in pieces: so a vocabulary writes a script that it has not learned.
+                "spelled": any(len(encoded[text.text][0]) > len(text.text) for text in item.texts),
             }
             values |= {level: item.groups.get(level) for level in self._levels}
             values |= {"skipped": why} if why else self._decide(item, encoded, by_text)
@@ -115,6 +117,7 @@ class PairSuite(Suite):
             "tied_items": sum(chosen["tied"]),
             "skipped_items": {why: reasons.count(why) for why in dict.fromkeys(reasons)},
             "items_with_unknown_tokens": sum(count > 0 for count in items["unknown_tokens"]),
+            "items_with_more_tokens_than_characters": sum(items["spelled"]),
             "intervals": INTERVALS,
         }
         return Outcome(accuracies(chosen, self._levels), items, facts)
@@ -200,7 +203,7 @@ class PairSuite(Suite):
 
 _MEASURED = (
     "good", "bad", "good_log_probability", "bad_log_probability", "good_tokens", "bad_tokens", "tied",
-    "correct", "unknown_tokens", "skipped",
+    "correct", "unknown_tokens", "spelled", "skipped",
 )  # fmt: skip
 
 

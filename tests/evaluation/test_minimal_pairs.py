@@ -221,6 +221,16 @@ def test_items_with_tokens_that_the_tokenizer_does_not_know_are_counted(tmp_path
     assert found.facts["items_with_unknown_tokens"] == 1
 
 
+def test_items_of_a_script_that_the_vocabulary_spells_in_bytes_are_counted(tmp_path, encoder):
+    path = write(tmp_path, ("ab", "ba"), ("\u0436\u0443\u043a", "\u0436\u0443\u043a\u0438"), ("ab", "\u0436"))
+
+    found = outcome(path, subject_of(encoder, Stub()))
+
+    assert found.items["spelled"] == [False, True, True]
+    assert found.facts["items_with_more_tokens_than_characters"] == 2
+    assert found.facts["items_with_unknown_tokens"] == 0
+
+
 def test_slor_without_training_text_says_what_to_do(tmp_path, encoder):
     with pytest.raises(DataError, match=r"this model comes without a run\. Use sum, mean or bytes"):
         outcome(write(tmp_path, ("a", "b")), subject_of(encoder, Stub()), normalise="slor")
