@@ -91,10 +91,11 @@ class StopRequest:
     @property
     def reason(self) -> str | None:
         """Why this process was asked to stop, or None."""
+        asked_at = time.monotonic() if self._asked_at is None else self._asked_at
+        if self._deadline is not None and asked_at >= self._deadline:
+            return _TIME  # a launcher ends the others by a signal when the first of them leaves in time
         if self._signal is not None:
             return self._signal
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            return _TIME
         return _FILE if (self._control / "stop").exists() else None
 
     @property

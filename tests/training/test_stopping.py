@@ -72,6 +72,18 @@ def test_time_that_is_up_is_a_reason(tmp_path):
     assert StopRequest(tmp_path, 0.0).reason == "max_time"
 
 
+@pytest.mark.parametrize(("seconds", "reason"), [(0.0, "max_time"), (100.0, "SIGTERM")])
+def test_what_came_first_is_the_reason(tmp_path, seconds, reason):
+    request = StopRequest(tmp_path, seconds)
+    request.install()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert request.reason == reason
+    finally:
+        request.uninstall()
+
+
 def test_a_file_is_a_reason_until_it_is_obeyed(stop, tmp_path):
     (tmp_path / "stop").touch()
     reason = stop.reason
