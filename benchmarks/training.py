@@ -23,17 +23,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import allocator, systems
+from benchmarks import systems
 from benchmarks.records import RESULTS, Records
 from benchmarks.sizes import SIZES, UPDATES
 from benchmarks.stream import write_stream
 from benchmarks.systems import Request
+from model_foundry.errors import RecipeError
+from model_foundry.launching.allocator import find_allocator, find_tcmalloc, preloaded
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ("ours", "bare_loop", "hf_trainer", "accelerate_example")
 
 
-def environment(work: Path, threads: int, request: Request | None = None, preload: str | None = None) -> Any:
+def environment(work: Path, threads: int, request: Request | None = None, preload: Path | None = None) -> Any:
     """Return the variables of a turn: threads, caches, no network, and the allocator if it is asked for."""
     found = {
         **os.environ,
@@ -46,12 +48,10 @@ def environment(work: Path, threads: int, request: Request | None = None, preloa
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
     }
-    if preload:
-        found["LD_PRELOAD"] = ":".join(filter(None, (preload, os.environ.get("LD_PRELOAD"))))
-    return found
+    return preloaded(preload, found) if preload else found
 
 
-def turn(arm: str, request: Request, work: Path, threads: int, library: str | None) -> dict[str, Any]:
+def turn(arm: str, request: Request, work: Path, threads: int, library: Path | None) -> dict[str, Any]:
     """Run an arm once and return what it found, or why it did not run.
 
     ``tokens_per_second`` is over all updates after the first ones, from stamp to stamp: whatever a system
@@ -104,7 +104,7 @@ def speed(stamps: Sequence[Sequence[float]], left_out: int, tokens_per_update: i
 
 def measure(options: argparse.Namespace, records: Records) -> None:
     """Take all rounds of all sizes."""
-    library = allocator.path_of(options.allocator) or allocator.tcmalloc()
+    library = find_allocator(options.allocator) if options.allocator else find_tcmalloc()
     places = {key: value for key in ("nanogpt", "litgpt") if (value := getattr(options, key))}
     for size in options.sizes:
         updates = options.updates or UPDATES[size].taken
@@ -215,8 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         for arm in options.systems:
             systems.split_arm(arm)
-        allocator.path_of(options.allocator)
-    except ValueError as error:
+        if options.allocator:
+            find_allocator(options.allocator)
+    except (ValueError, RecipeError) as error:
         parser.error(str(error))
     options.rounds = 1 if options.quick else options.rounds
     options.work = options.work.resolve()

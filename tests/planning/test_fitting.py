@@ -58,13 +58,12 @@ def test_what_surely_suffices_is_more_than_what_is_needed(config: Any, context: 
         assert fitting.surely(model, windows, context) > needed(config, windows)
 
 
-def test_a_model_that_cannot_be_followed_keeps_the_planned_size(
-    config: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: Any, **named: Any) -> None:
-        raise RuntimeError("no kernel without contents")
+def test_a_model_that_cannot_be_followed_keeps_the_planned_size(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    sizes = "layers: 1, width: 16, heads: 2, feed_forward: 16, experts: 4, experts_per_token: 2"
+    experts = f"model={{type: olmoe, {sizes}}}"
+    config = load_recipe(tmp_path / "recipe.yaml", [experts, "training.precision=bf16"])
 
-    monkeypatch.setattr(fitting, "trace", refuse)
     found = fitting._largest(config, config.model.build(WORDS, 16), shape(8), room=1, taken=0)
 
     assert found.micro_batch_size == 8
